@@ -1,0 +1,74 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# make demo      everything from nothing on this machine, with proof
+# make test      lint, sanity, unit and integration tests
+# make help      the rest
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+LAB := bash roles/lab/files/lab.sh
+PLAY := $(BIN)/ansible-playbook -i inventory/
+OLD := .cache/pyroute2-0.7.2
+export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
+export LC_ALL := C.UTF-8
+
+.DELETE_ON_ERROR:
+.PHONY: help demo packages lab lab-down converge test lint sanity check molecule bench clean root
+
+help: ## this list
+	@awk -F ' ?## ?' '/^[a-z-]+:.*##/ {split($$1, name, ":"); printf "make %-10s %s\n", name[1], $$2}' Makefile
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "This needs root: the lab's hosts are network namespaces with a dockerd each." >&2; exit 1; }
+
+$(VENV)/ready: requirements.txt
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; }
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+$(OLD)/ready: $(VENV)/ready
+	$(BIN)/pip install --quiet --target $(OLD) pyroute2==0.7.2
+	@touch $@
+
+packages: root $(VENV)/ready
+	@missing=$$($(BIN)/bindep --brief --file bindep.txt lab) || { \
+	  echo "installing: $$(echo $$missing)"; apt-get update -q >/dev/null && \
+	  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing >/dev/null; }
+
+lab: packages ## make the lab's two hosts
+	$(PLAY) playbooks/lab.yml
+
+lab-down: root ## remove the lab
+	$(LAB) down
+
+converge: ## run overlay.yml on the lab
+	$(PLAY) playbooks/overlay.yml
+
+demo: lab ## from nothing to containers that reach each other, with proof
+	@bash tests/demo.sh
+
+lint: $(VENV)/ready ## ansible-lint, yamllint, ruff, mypy
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint
+	antsibull-changelog lint
+
+sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collection
+	bash tests/sanity.sh
+
+check: packages $(OLD)/ready ## unit and integration tests
+	pytest -n 2 --dist loadgroup
+
+molecule: packages ## the molecule scenarios
+	molecule test --all
+
+test: lint sanity check ## everything that has to pass
+
+clean: ## remove what was built here
+	rm -rf $(VENV) .cache .ansible .mypy_cache .pytest_cache .ruff_cache *.tar.gz

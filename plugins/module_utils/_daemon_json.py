@@ -1,0 +1,222 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Our keys in Docker's daemon.json, every other one left as it is. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+
+from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils._files import File, read_file, write_file
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+
+MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing")
+BACKUP_SUFFIX = ".before-overlay"
+
+
+@dataclass
+class DaemonSpec(Spec[File]):
+    """Which keys, None for one that shall not be there, and how careful to be."""
+
+    path: str = ""
+    socket: str = ""
+    keys: Dict[str, Any] = field(default_factory=dict)
+    remove: bool = False
+    allow_renumber: bool = False
+
+
+def parse_object(text: str, path: str) -> Dict[str, Any]:
+    """A daemon.json as a dict in the file's order; refuses what a rewrite would lose."""
+
+    def pairs(items: List[Any]) -> Dict[str, Any]:
+        names = [name for name, _value in items]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise OverlayError("docker_bip: %s has the key %s twice; remove one of them" % (path, ", ".join(twice)))
+        return dict(items)
+
+    if not text.strip():
+        return {}
+    try:
+        found = json.loads(text, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise OverlayError(
+            "docker_bip: %s is not JSON: %s at line %d column %d. Nothing was changed; correct the file and run again"
+            % (path, error.msg, error.lineno, error.colno)
+        ) from error
+    if not isinstance(found, dict):
+        raise OverlayError("docker_bip: %s holds no JSON object; nothing was changed" % path)
+    return found
+
+
+def render(text: str, path: str, keys: Mapping[str, Any]) -> str:
+    """The file's text with our keys set, or taken out where None; the text itself where it has them already."""
+    found = parse_object(text, path)
+    result = {name: value for name, value in found.items() if name not in keys or keys[name] is not None}
+    result.update({name: value for name, value in keys.items() if value is not None})
+    if result == found:
+        return text
+    indented = re.search(r'\n([ \t]+)"', text)
+    indent: Any = indented.group(1) if indented else (2 if "\n" in text.strip() or not found else None)
+    rendered = json.dumps(result, indent=indent, ensure_ascii=False)
+    return rendered + ("" if text.strip() and not text.endswith("\n") else "\n")
+
+
+def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """The keys and values that a release of Docker needs, None for a key it does not know."""
+    if (28, 0) <= release < (28, 2):
+        raise OverlayError(
+            "docker_bip: Docker %d.%d drops what comes from the overlay to docker0 before any rule of ours is asked, "
+            "and has no setting against it. Upgrade Docker to 28.2 or later" % release
+        )
+    keys: Dict[str, Any] = {"bip": options["bip"]}
+    if options.get("mtu") is not None:
+        keys["mtu"] = options["mtu"]
+    if options.get("ip_masq") is not None:
+        keys["ip-masq"] = options["ip_masq"]
+    # Docker ends with "unknown configuration option" where it does not know the key.
+    keys["allow-direct-routing"] = True if release >= (28, 2) else None
+    return keys
+
+
+def live_differences(docker: _docker_api.Docker, keys: Mapping[str, Any]) -> List[str]:
+    """What of the keys the running dockerd does not have in force, in words."""
+    reasons = []
+    if docker.gateway != keys["bip"]:
+        reasons.append("docker0 has %s, not %s" % (docker.gateway, keys["bip"]))
+    if "mtu" in keys and docker.mtu != str(keys["mtu"]):
+        reasons.append("the default network's mtu is %s, not %s" % (docker.mtu, keys["mtu"]))
+    if "ip-masq" in keys and docker.masquerade != str(keys["ip-masq"]).lower():
+        reasons.append("Docker's own masquerading is %s, not %s" % (docker.masquerade, str(keys["ip-masq"]).lower()))
+    return reasons
+
+
+class DaemonJson(Resource[File]):
+    name = section = "docker_bip"
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
+        spec = DaemonSpec()
+        for part in sections.get(self.section, ()):
+            if spec.path:
+                raise OverlayError("docker_bip: a host has one default bridge; it can have one bip only")
+            spec.path, spec.socket = part["path"], part["socket"]
+            spec.remove = part.get("state") == "absent"
+            spec.allow_renumber = bool(part.get("allow_renumber"))
+            if not spec.remove and not part.get("bip"):
+                raise OverlayError("docker_bip: bip is required where state is present")
+            spec.keys = {} if spec.remove else dict(part)
+        return spec
+
+    def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
+        assert isinstance(spec, DaemonSpec)
+        if not spec.path:
+            return {}
+        found = read_file(spec.path)
+        text = found.content if found is not None else ""
+        before = parse_object(text, spec.path)
+        docker = _docker_api.inspect(host, spec.socket)
+        keys = dict.fromkeys(MANAGED) if spec.remove else keys_for(docker.release, spec.keys)
+        self._refuse(host, spec, before, docker, keys)
+        rendered = render(text, spec.path, keys)
+        if not spec.remove or found is not None:
+            entry = File(spec.path, rendered, found.mode if found is not None else 0o644)
+            spec.present[entry.key] = entry
+        host.facts[self.name] = self._facts(host, spec, docker, keys, rendered != text)
+        return {found.key: found} if found is not None else {}
+
+    @staticmethod
+    def _refuse(
+        host: Host, spec: DaemonSpec, before: Mapping[str, Any], docker: _docker_api.Docker, keys: Mapping[str, Any]
+    ) -> None:
+        if spec.remove:
+            return
+        given = _docker_api.flags(host)
+        # --bip and --bridge exclude each other, wherever each is given.
+        both = sorted({"--" + name for name in MANAGED if keys.get(name) is not None} & given | given & {"--bridge"})
+        if both:
+            raise OverlayError(
+                "docker_bip: dockerd is started with %s, and refuses to start where %s sets the same. Remove the flag from "
+                "its unit or its defaults file (systemctl cat docker; /etc/default/docker)" % (", ".join(both), spec.path)
+            )
+        if before.get("bridge"):
+            raise OverlayError(
+                "docker_bip: %s sets bridge to %r, which excludes bip. Remove that key" % (spec.path, before["bridge"])
+            )
+        renumber = before.get("bip") != keys["bip"] and docker.gateway != keys["bip"]
+        if renumber and docker.containers and not spec.allow_renumber:
+            raise OverlayError(
+                "docker_bip: docker0 would change from %s to %s while containers run: %s. They would be stopped and get "
+                "new addresses. Stop them first, or set allow_renumber (variable overlay_allow_renumber: true)"
+                % (docker.gateway, keys["bip"], ", ".join(container.name for container in docker.containers))
+            )
+
+    @staticmethod
+    def _facts(
+        host: Host, spec: DaemonSpec, docker: _docker_api.Docker, keys: Mapping[str, Any], changes: bool
+    ) -> Dict[str, Any]:
+        if not docker.running:
+            reasons = ["dockerd is not running"]
+        elif spec.remove:
+            reasons = ["the keys were removed from %s" % spec.path] if changes else []
+        else:
+            reasons = live_differences(docker, keys)
+        if docker.running and keys.get("allow-direct-routing"):
+            # dockerd does not tell this one. Its rules do where a container is on docker0; where
+            # none is, a restart that turns out to be one too many harms nobody.
+            on_bridge = [container for container in docker.containers if container.address]
+            if on_bridge:
+                raw = host.run(["iptables", "-w", "-t", "raw", "-S", "PREROUTING"], None)[1]
+                if any("%s/32 ! -i docker0 -j DROP" % container.address in raw for container in on_bridge):
+                    reasons.append("allow-direct-routing is not in force")
+            elif changes or _docker_api.started_before(spec.path):
+                reasons.append("allow-direct-routing may not be in force")
+        return {
+            "version": docker.version,
+            "restart_required": bool(reasons),
+            "restart_reasons": reasons,
+            "containers": [container.name for container in docker.containers],
+        }
+
+    def extra(self, entry: File, spec: Spec[File]) -> bool:
+        return False
+
+    def apply(self, host: Host, ops: Sequence[Op[File]]) -> List[Failure]:
+        failures = []
+        for op in ops:
+            try:
+                if op.after is None:
+                    os.unlink(op.entry.path)
+                    continue
+                if not host.rolling_back:
+                    self._validate(host, op.after)
+                    if op.before is not None:
+                        write_file(File(op.before.path + BACKUP_SUFFIX, op.before.content, op.before.mode))
+                write_file(op.after)
+            except (OSError, OverlayError) as error:
+                failures.append(Failure(op, str(error)))
+        return failures
+
+    def _validate(self, host: Host, entry: File) -> None:
+        """Let dockerd judge the new file where it can (from 23.0), before it replaces the old one."""
+        version: Optional[str] = host.facts.get(self.name, {}).get("version")
+        if not version or int(version.partition(".")[0]) < 23:
+            return
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as handle:
+            handle.write(entry.content)
+            handle.flush()
+            host.command(["dockerd", "--validate", "--config-file", handle.name])

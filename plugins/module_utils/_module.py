@@ -1,0 +1,168 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules share: their options, and the one way to run the engine. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.agentless.overlay.plugins.module_utils import _netlink, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
+
+Options = Dict[str, Dict[str, Any]]
+
+_STATE: Options = {"state": {"type": "str", "choices": ["present", "absent"]}}
+_LINK: Options = {
+    "name": {"type": "str"},
+    "vni": {"type": "int"},
+    "port": {"type": "int"},
+    "local": {"type": "str"},
+    "remote": {"type": "str"},
+    "dev": {"type": "str"},
+    "learning": {"type": "bool"},
+    "ttl": {"type": "int"},
+    "tos": {"type": "int"},
+    "df": {"type": "str", "choices": ["unset", "set", "inherit"]},
+    "ageing": {"type": "int"},
+    "udpcsum": {"type": "bool"},
+    "mac": {"type": "str"},
+    "mtu": {"type": "int"},
+    "alias": {"type": "str"},
+    "up": {"type": "bool"},
+    "addresses": {"type": "list", "elements": "str"},
+    **_STATE,
+}
+_NEIGHBOUR: Options = {"device": {"type": "str"}, "dst": {"type": "str"}, "lladdr": {"type": "str"}, **_STATE}
+_FDB: Options = {
+    "device": {"type": "str"},
+    "mac": {"type": "str"},
+    "dst": {"type": "str"},
+    "port": {"type": "int"},
+    "vni": {"type": "int"},
+    **_STATE,
+}
+_ROUTE: Options = {
+    "device": {"type": "str"},
+    "dst": {"type": "str"},
+    "gateway": {"type": "str"},
+    "onlink": {"type": "bool"},
+    "src": {"type": "str"},
+    "metric": {"type": "int"},
+    "table": {"type": "int"},
+    **_STATE,
+}
+
+
+def _bulk(options: Options, key: str) -> Tuple[Options, Dict[str, Any]]:
+    """The spec of a module that takes one entry by plain options, or many by C(entries); C(key) names an entry."""
+    entry = {name: dict(spec, required=True) if name == key else spec for name, spec in options.items()}
+    return (
+        {**options, "entries": {"type": "list", "elements": "dict", "options": entry}, "purge": {"type": "bool"}},
+        {
+            "mutually_exclusive": [[key, "entries"]],
+            "required_one_of": [[key, "entries"]],
+            "required_by": {"purge": ["entries"]},
+        },
+    )
+
+
+SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
+    "vxlan_link": _bulk(_LINK, "name"),
+    "neigh_entry": _bulk(_NEIGHBOUR, "dst"),
+    "fdb_entry": _bulk(_FDB, "mac"),
+    "route_entry": _bulk(_ROUTE, "dst"),
+    "docker_bip": (
+        {
+            "bip": {"type": "str"},
+            "mtu": {"type": "int"},
+            "ip_masq": {"type": "bool"},
+            "allow_renumber": {"type": "bool", "default": False},
+            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        {"required_if": [("state", "present", ["bip"])]},
+    ),
+    "firewall": (
+        {
+            "network": {"type": "str", "required": True},
+            "cidr": {"type": "str", "required": True},
+            "lease": {"type": "str", "required": True},
+            "device": {"type": "str", "required": True},
+            "bridge": {"type": "str", "default": "docker0"},
+        },
+        {},
+    ),
+    "files": (
+        {
+            "path": {"type": "path", "required": True},
+            "content": {"type": "str"},
+            "mode": {"type": "str", "default": "0644"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        {},
+    ),
+    "sysctl": ({"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}}, {}),
+}
+HOST_SPEC: Options = {section: {"type": "list", "elements": "dict"} for section in SPECS}
+
+
+def validate(section: str, item: Mapping[str, Any], number: int) -> Tuple[Optional[Dict[str, Any]], List[str]]:
+    """Check one item of an overlay_host section against the options of the module it is named after."""
+    spec, rules = SPECS[section]
+    outcome = ArgumentSpecValidator(spec, **rules).validate(dict(item))
+    errors = ["%s, item %d: %s" % (section, number, message) for message in outcome.error_messages]
+    return (None if errors else outcome.validated_parameters), errors
+
+
+def resource_module(section: str) -> None:
+    """Run a module that manages one resource."""
+    spec, rules = SPECS[section]
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **rules)
+    _run(module, {section: [module.params]})
+
+
+def host_module() -> None:
+    """Run overlay_host: all sections in one transaction."""
+    module = AnsibleModule(argument_spec=HOST_SPEC, supports_check_mode=True)
+    sections: Dict[str, List[Dict[str, Any]]] = {}
+    problems: List[str] = []
+    for section in HOST_SPEC:
+        if module.params[section] is None:
+            continue
+        sections[section] = []
+        for number, item in enumerate(module.params[section], 1):
+            validated, errors = validate(section, item, number)
+            problems += errors
+            if validated is not None:
+                sections[section].append(validated)
+    if problems:
+        module.fail_json(msg="Options are wrong; nothing was changed:\n" + "\n".join(problems))
+    _run(module, sections)
+
+
+def _run(module: AnsibleModule, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    if _netlink.PYROUTE2_IMPORT_ERROR is not None:
+        module.fail_json(
+            msg=missing_required_lib("pyroute2 (Debian, Ubuntu, Fedora: python3-pyroute2; pip: pyroute2)"),
+            exception=_netlink.PYROUTE2_IMPORT_ERROR,
+        )
+    host = Host(run=lambda args, stdin: module.run_command(args, data=stdin, handle_exceptions=False))
+    try:
+        transaction = _transaction.prepare(host, _transaction.parse(sections))
+        answer = _transaction.result(transaction, host)
+        if not module.check_mode:
+            _transaction.apply(host, transaction)
+            answer = _transaction.result(transaction, host)
+    except OverlayError as error:
+        module.fail_json(msg=str(error))
+    except _netlink.NetlinkError as error:
+        module.fail_json(msg="%s: the kernel refused a request: %s" % (host.session.account, error))
+    finally:
+        host.session.close()
+    answer.update(host.facts)
+    module.exit_json(**answer)

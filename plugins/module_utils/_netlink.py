@@ -1,0 +1,223 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The netlink session, the only file that talks to a netlink socket. PRIVATE to the collection.
+
+pyroute2's message classes encode and decode; the socket itself is the standard
+library's, because pyroute2's changed its core between 0.7 and 0.9 while the
+message classes did not, and because a batch has to be one C(send).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import traceback
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
+
+PYROUTE2_IMPORT_ERROR: Optional[str] = None
+try:
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+except ImportError:
+    PYROUTE2_IMPORT_ERROR = traceback.format_exc()
+    ifaddrmsg = ifinfmsg = ndmsg = rtmsg = None
+
+# linux/netlink.h, linux/rtnetlink.h
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
+NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x300, 0x100, 0x200, 0x400, 0x800
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK, _STRICT_CHK = 270, 10, 11, 12
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_NLM_F_ACK_TLVS, _NLMSGERR_ATTR_MSG = 0x200, 1
+
+# The kernel works through one send before it returns, so its answers must fit
+# into the receive buffer: only the last message of a batch asks for an
+# acknowledgement, the others speak up only if they fail.
+BATCH = 1000
+_BUFFER = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Message:
+    """One rtnetlink message: C(fields) of its header structure and C(attrs), both in pyroute2's names."""
+
+    kind: int
+    flags: int
+    cls: Type[Any]
+    fields: Dict[str, Any]
+    attrs: Sequence[Tuple[str, Any]] = ()
+
+
+class NetlinkError(Exception):
+    """The kernel refused a message: its errno, and its own words where it sent any."""
+
+    def __init__(self, code: int, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        words = "%s: %s" % (errno.errorcode.get(self.code, self.code), os.strerror(self.code))
+        return "%s (the kernel says: %s)" % (words, self.text) if self.text else words
+
+
+@dataclass
+class Counters:
+    """What a resource cost: whole dumps, single look-ups, sends that write, and messages in them."""
+
+    dumps: int = 0
+    requests: int = 0
+    batches: int = 0
+    messages: int = 0
+
+
+@dataclass
+class Session:
+    """A netlink socket of the current network namespace.
+
+    C(account) names whose counters the next calls go to.
+    """
+
+    account: str = ""
+    counters: Dict[str, Counters] = field(default_factory=dict)
+    _sequence: int = 0
+    _socket: Optional[socket.socket] = None
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+            sock.bind((0, 0))
+            sock.settimeout(60)
+            for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHK):
+                sock.setsockopt(_SOL_NETLINK, option, 1)
+            for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+                try:
+                    sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+                except PermissionError:  # reading needs no privilege; a write will be refused with EPERM
+                    pass
+            self._socket = sock
+        return self._socket
+
+    @property
+    def _counter(self) -> Counters:
+        return self.counters.setdefault(self.account, Counters())
+
+    def _encode(self, message: Message, flags: int) -> bytes:
+        self._sequence += 1
+        msg = message.cls()
+        msg.update(message.fields)
+        msg["attrs"] = list(message.attrs)
+        msg["header"] = {
+            "type": message.kind,
+            "flags": message.flags | flags | NLM_F_REQUEST,
+            "sequence_number": self._sequence,
+            "pid": 0,
+        }
+        msg.encode()
+        return bytes(msg.data)
+
+    def _replies(self) -> Iterator[Tuple[int, int, int, bytes]]:
+        sock = self._open()
+        while True:
+            data = sock.recv(1 << 18)
+            offset = 0
+            while offset + 16 <= len(data):
+                length, kind, flags, sequence = struct.unpack_from("=IHHI", data, offset)
+                yield kind, flags, sequence, data[offset : offset + length]
+                offset += (length + 3) & ~3
+
+    @staticmethod
+    def _error(flags: int, data: bytes) -> Optional[NetlinkError]:
+        code = -struct.unpack_from("=i", data, 16)[0]
+        if not code:
+            return None
+        text, offset = "", 36  # nlmsghdr, the error, and the header of the message that it answers
+        while flags & _NLM_F_ACK_TLVS and offset + 4 <= len(data):
+            length, kind = struct.unpack_from("=HH", data, offset)
+            if kind & 0x3FFF == _NLMSGERR_ATTR_MSG:
+                text = data[offset + 4 : offset + length].rstrip(b"\0").decode("utf-8", "replace")
+            offset += max(4, (length + 3) & ~3)
+        return NetlinkError(code, text)
+
+    def dump(self, message: Message) -> List[Any]:
+        """All objects that match; read again if they changed while they were read."""
+        for _attempt in range(10):
+            self._counter.dumps += 1
+            self._open().send(self._encode(message, NLM_F_DUMP))
+            found, torn = [], False
+            for kind, flags, sequence, data in self._replies():
+                if sequence != self._sequence:
+                    continue
+                torn = torn or bool(flags & NLM_F_DUMP_INTR)
+                if kind == NLMSG_DONE:
+                    break
+                if kind == NLMSG_ERROR:
+                    error = self._error(flags, data)
+                    if error:
+                        raise error
+                    continue
+                decoded = message.cls(data)
+                decoded.decode()
+                found.append(decoded)
+            if not torn:
+                return found
+        raise NetlinkError(errno.EAGAIN, "the table changed during each of ten dumps")
+
+    def get(self, message: Message) -> Any:
+        """One object, or None where the kernel has none."""
+        self._counter.requests += 1
+        self._open().send(self._encode(message, 0))
+        for kind, flags, sequence, data in self._replies():
+            if sequence != self._sequence:
+                continue
+            if kind == NLMSG_ERROR:
+                error = self._error(flags, data)
+                if error and error.code not in (errno.ENODEV, errno.ENOENT):
+                    raise error
+                return None
+            decoded = message.cls(data)
+            decoded.decode()
+            return decoded
+        return None
+
+    def write(self, messages: Sequence[Message]) -> Dict[int, NetlinkError]:
+        """Send messages in batches; the result maps the index of each message that failed to its error."""
+        failed: Dict[int, NetlinkError] = {}
+        for start in range(0, len(messages), BATCH):
+            batch = messages[start : start + BATCH]
+            first = self._sequence + 1
+            data = [self._encode(message, 0) for message in batch[:-1]]
+            data.append(self._encode(batch[-1], NLM_F_ACK))
+            self._counter.batches += 1
+            self._counter.messages += len(batch)
+            self._open().send(b"".join(data))
+            for kind, flags, sequence, reply in self._replies():
+                if kind != NLMSG_ERROR or sequence < first:
+                    continue
+                error = self._error(flags, reply)
+                if error:
+                    failed[start + sequence - first] = error
+                if sequence == self._sequence:
+                    break
+        return failed
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def attributes(message: Any) -> Dict[str, Any]:
+    """A decoded message's attributes by name; of repeated ones the last."""
+    return {pair[0]: pair[1] for pair in message["attrs"]}

@@ -1,0 +1,228 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The shape that every resource has. PRIVATE to the collection.
+
+A resource file has the same parts in the same order: the entry (a frozen
+dataclass with its key), C(read) (the host to entries), C(diff) (pure), and
+C(apply) (operations to the host). Whoever knows one knows all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
+
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETLINK, Message, Session, ifinfmsg
+
+Key = Tuple[Any, ...]
+
+# Routes that carry this number are ours (rtm_protocol; iproute2 leaves it unnamed).
+ROUTE_PROTOCOL = 157
+# Devices whose alias starts so are ours, and rules whose comment does.
+MARK = "agentless.overlay:"
+
+
+class OverlayError(Exception):
+    """Refused, or failed and undone; the text says what, where and what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is or should be on a host."""
+
+    @property
+    def key(self) -> Key:
+        raise NotImplementedError
+
+    def same(self, wanted: Any) -> bool:
+        """Whether this one, found on the host, is already what is wanted."""
+        return bool(self == wanted)
+
+    def lines(self) -> List[str]:
+        """How a diff shows it."""
+        return [str(self)]
+
+
+E = TypeVar("E", bound=Entry)
+
+
+@dataclass(frozen=True)
+class Op(Generic[E]):
+    """One change: an addition (no before), a removal (no after), or a replacement."""
+
+    resource: str
+    before: Optional[E]
+    after: Optional[E]
+    # A removal that has to come before the additions, because both cannot exist at once.
+    early: bool = False
+    # A replacement that only works by removing first.
+    recreate: bool = False
+
+    @property
+    def action(self) -> str:
+        if self.before is None:
+            return "add"
+        if self.after is None:
+            return "remove"
+        return "re-create" if self.recreate else "change"
+
+    @property
+    def entry(self) -> E:
+        entry = self.after if self.after is not None else self.before
+        assert entry is not None
+        return entry
+
+    def __str__(self) -> str:
+        return "%s: %s %s" % (self.resource, self.action, self.entry)
+
+
+@dataclass
+class Spec(Generic[E]):
+    """What a section of the module's options asks of one resource."""
+
+    present: Dict[Key, E] = field(default_factory=dict)
+    absent: Set[Key] = field(default_factory=set)
+    # The devices whose entries are all ours, so that an unlisted one is extra.
+    purge_devices: Set[str] = field(default_factory=set)
+    # Everything that carries our mark is listed, so that an unlisted one is extra.
+    purge_owned: bool = False
+
+    def add(self, entry: E, state: str, resource: str) -> None:
+        if entry.key in self.present or entry.key in self.absent:
+            raise OverlayError("%s: %s is listed twice; each entry may be listed once" % (resource, entry))
+        if state == "absent":
+            self.absent.add(entry.key)
+        else:
+            self.present[entry.key] = entry
+
+
+@dataclass
+class Effects:
+    """What operations on devices do to the entries on them (measured, kernel 6.18).
+
+    A device that is removed or re-created takes everything with it; a changed
+    MAC takes the permanent neighbours. A device that is down has neither
+    neighbours nor routes, which a dump shows by itself.
+    """
+
+    lost: Set[str] = field(default_factory=set)
+    removed: Set[str] = field(default_factory=set)
+    new_mac: Set[str] = field(default_factory=set)
+
+
+@dataclass
+class Host:
+    """The edge: what resources read from and write to."""
+
+    session: Session = field(default_factory=Session)
+    # Runs a program: (arguments, standard input) to (exit code, output, error output).
+    run: Any = None
+    indexes: Dict[str, Optional[int]] = field(default_factory=dict)
+    # What a resource found out that the result should tell, by resource.
+    facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    rolling_back: bool = False
+
+    def index(self, device: str) -> Optional[int]:
+        """The interface index of a device, or None where there is none."""
+        if device not in self.indexes:
+            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
+            self.indexes[device] = found["index"] if found is not None else None
+        return self.indexes[device]
+
+    def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
+        code, out, err = self.run(list(args), stdin)
+        if code:
+            raise OverlayError("%s: exit code %s: %s" % (" ".join(args), code, (err or out).strip()))
+        return str(out)
+
+
+@dataclass
+class Failure:
+    """An operation that the host refused, and why."""
+
+    op: Op[Any]
+    reason: str
+
+
+class Resource(Generic[E]):
+    """A kind of thing that is ours on a host."""
+
+    name = ""
+    # The section of the module's options that describes it.
+    section = ""
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[E]:
+        """The options, validated by their argument spec, as entries."""
+        raise NotImplementedError
+
+    def read(self, host: Host, spec: Spec[E], devices: Set[str]) -> Dict[Key, E]:
+        """What is on the host and within the spec's reach or on C(devices)."""
+        raise NotImplementedError
+
+    def wanted(self, actual: Mapping[Key, E], spec: Spec[E]) -> Dict[Key, E]:
+        """What shall be there: all that is, less what must go, plus what must be."""
+        kept = {
+            key: entry
+            for key, entry in actual.items()
+            if not (key in spec.absent and self.owned(entry)) and (key in spec.present or not self.extra(entry, spec))
+        }
+        for key, entry in spec.present.items():
+            found = actual.get(key)
+            kept[key] = found if found is not None and found.same(entry) else self.merge(found, entry)
+        return kept
+
+    def owned(self, entry: E) -> bool:
+        """Whether it may be removed when its absence is asked for."""
+        return True
+
+    def extra(self, entry: E, spec: Spec[E]) -> bool:
+        """Whether an unlisted entry is ours to remove."""
+        raise NotImplementedError
+
+    def merge(self, found: Optional[E], entry: E) -> E:
+        """The entry as it shall be, where what is not asked for stays as it was found."""
+        return entry
+
+    def surviving(self, actual: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
+        """What the operations on devices leave of it."""
+        return dict(actual)
+
+    def diff(self, actual: Mapping[Key, E], wanted: Mapping[Key, E]) -> List[Op[E]]:
+        ops: List[Op[E]] = []
+        for key in sorted(set(actual) | set(wanted), key=sort_key):
+            before, after = actual.get(key), wanted.get(key)
+            if before != after:
+                ops.append(Op(self.name, before, after))
+        return ops
+
+    def show(self, op: Op[E]) -> Tuple[List[str], List[str]]:
+        """The lines of a difference: as it is, and as it shall be."""
+        return (
+            op.before.lines() if op.before is not None else [],
+            op.after.lines() if op.after is not None else [],
+        )
+
+    def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
+        """Carry out operations that are all additions and changes, or all removals."""
+        raise NotImplementedError
+
+
+def sort_key(key: Key) -> Tuple[Any, ...]:
+    """Sorts addresses by number, not by letter, and tolerates None."""
+    parts: List[Any] = []
+    for part in key:
+        text = "" if part is None else str(part)
+        numbers = text.replace("/", ".").split(".")
+        if all(number.isdigit() for number in numbers):
+            parts.append((0, tuple(int(number) for number in numbers), ""))
+        else:
+            parts.append((1, (), text))
+    return tuple(parts)
+
+
+def write_messages(host: Host, ops: Sequence[Op[Any]], messages: Iterable[Message]) -> List[Failure]:
+    """Send one message an operation as one batch, and match the errors to the operations."""
+    failed = host.session.write(list(messages))
+    return [Failure(ops[index], str(error)) for index, error in sorted(failed.items())]

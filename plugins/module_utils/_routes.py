@@ -1,0 +1,199 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Routes to the peers' subnets. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+
+from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
+    address_of,
+    listed,
+    network_of,
+    on_surviving_devices,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    Message,
+    attributes,
+    rtmsg,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    ROUTE_PROTOCOL,
+    Effects,
+    Entry,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+    write_messages,
+)
+
+TABLE_MAIN = 254
+RTN_UNICAST = 1
+RTNH_F_ONLINK = 4
+_KERNEL = 2
+_PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static"}
+
+
+@dataclass(frozen=True)
+class Route(Entry):
+    """A unicast route; C(device) is None for one with several next hops."""
+
+    dst: str
+    device: Optional[str]
+    gateway: Optional[str] = None
+    onlink: bool = False
+    src: Optional[str] = None
+    metric: int = 0
+    table: int = TABLE_MAIN
+    protocol: int = ROUTE_PROTOCOL
+    scope: int = 0
+    tos: int = 0
+    kind: int = RTN_UNICAST
+    # What this class does not model, so that a route of somebody else's can be put back.
+    rest: str = ""
+
+    @property
+    def key(self) -> Key:
+        return (self.table, self.dst, self.tos, self.metric)
+
+    def __str__(self) -> str:
+        text = self.dst
+        if self.gateway:
+            text += " via %s" % self.gateway
+        text += " dev %s" % self.device
+        text += " proto %s" % _PROTOCOLS.get(self.protocol, self.protocol)
+        if self.src:
+            text += " src %s" % self.src
+        if self.metric:
+            text += " metric %d" % self.metric
+        if self.table != TABLE_MAIN:
+            text += " table %d" % self.table
+        return text + (" onlink" if self.onlink else "")
+
+
+class Routes(Resource[Route]):
+    name = section = "route_entry"
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Route]:
+        spec: Spec[Route] = Spec()
+        for part in sections.get(self.section, ()):
+            # With no device named, everything that carries our protocol is in reach.
+            spec.purge_owned = spec.purge_owned or bool(part.get("purge") and not part.get("device"))
+        reach: Spec[Route] = Spec()
+        for item, state in listed(sections, self.section, reach):
+            entry = Route(
+                dst=network_of(self.name, item, "dst"),
+                device=item["device"],
+                gateway=address_of(self.name, item, "gateway"),
+                onlink=bool(item.get("onlink")),
+                src=address_of(self.name, item, "src"),
+                metric=item.get("metric") or 0,
+                table=item.get("table") or TABLE_MAIN,
+                # Without a gateway the kernel asks for link scope, as iproute2 does.
+                scope=0 if item.get("gateway") else 253,
+            )
+            spec.add(entry, state, self.name)
+        spec.purge_devices = reach.purge_devices
+        return spec
+
+    def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
+        names = {host.index(device): device for device in sorted(devices) if host.index(device) is not None}
+        keys = set(spec.present) | spec.absent
+        tables = {key[0] for key in keys} | {TABLE_MAIN}
+        family = socket.AF_INET6 if any(":" in key[1] for key in keys) else socket.AF_INET
+        found: Dict[Key, Route] = {}
+        for table in sorted(tables):
+            fields = {"family": family, "table": min(table, 255)}
+            for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)])):
+                attrs = attributes(msg)
+                index = attrs.get("RTA_OIF")
+                device = names.get(index) or ("if%s" % index if index else None)
+                entry = Route(
+                    dst="%s/%d" % (attrs.get("RTA_DST", "::" if family == socket.AF_INET6 else "0.0.0.0"), msg["dst_len"]),
+                    device=device,
+                    gateway=attrs.get("RTA_GATEWAY"),
+                    onlink=bool(msg["flags"] & RTNH_F_ONLINK),
+                    src=attrs.get("RTA_PREFSRC"),
+                    metric=attrs.get("RTA_PRIORITY", 0),
+                    table=attrs.get("RTA_TABLE", msg["table"]),
+                    protocol=msg["proto"],
+                    scope=msg["scope"],
+                    tos=msg["tos"],
+                    kind=msg["type"],
+                    rest="multipath" if "RTA_MULTIPATH" in attrs else "",
+                )
+                if entry.table == table and (
+                    entry.key in keys or entry.protocol == ROUTE_PROTOCOL or device in devices
+                ):
+                    found[entry.key] = entry
+        return found
+
+    def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
+        for key in spec.present:
+            found = actual.get(key)
+            if found is not None and found.rest:
+                raise OverlayError(
+                    "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
+                    "replacing it could not be undone" % found.dst
+                )
+            if found is not None and found.protocol == _KERNEL:
+                raise OverlayError(
+                    "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
+                    "the peer's subnet. Remove the local network or give the peer another subnet"
+                    % (found.dst, found)
+                )
+        return super().wanted(actual, spec)
+
+    def owned(self, entry: Route) -> bool:
+        return entry.protocol == ROUTE_PROTOCOL
+
+    def extra(self, entry: Route, spec: Spec[Route]) -> bool:
+        return self.owned(entry) and (spec.purge_owned or entry.device in spec.purge_devices)
+
+    def surviving(self, actual: Mapping[Key, Route], effects: Effects) -> Dict[Key, Route]:
+        return on_surviving_devices(actual, effects)
+
+    def apply(self, host: Host, ops: Sequence[Op[Route]]) -> List[Failure]:
+        return write_messages(host, ops, [self._message(host, op) for op in ops])
+
+    @staticmethod
+    def _message(host: Host, op: Op[Route]) -> Message:
+        entry = op.entry
+        address, length = entry.dst.split("/")
+        device = entry.device or ""
+        index = int(device[2:]) if host.index(device) is None and device[2:].isdigit() else host.index(device)
+        fields = {
+            "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+            "dst_len": int(length),
+            "tos": entry.tos,
+            "table": min(entry.table, 255),
+            "proto": entry.protocol,
+            "scope": entry.scope,
+            "type": entry.kind,
+            "flags": RTNH_F_ONLINK if entry.onlink else 0,
+        }
+        attrs: List[Any] = [("RTA_TABLE", entry.table), ("RTA_DST", address)]
+        if entry.gateway:
+            attrs.append(("RTA_GATEWAY", entry.gateway))
+        if index:
+            attrs.append(("RTA_OIF", index))
+        if entry.src:
+            attrs.append(("RTA_PREFSRC", entry.src))
+        if entry.metric:
+            attrs.append(("RTA_PRIORITY", entry.metric))
+        if op.after is None:
+            return Message(RTM_DELROUTE, 0, rtmsg, fields, attrs)
+        return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, rtmsg, fields, attrs)

@@ -1,0 +1,247 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One transaction: read, diff, order, apply, or undo. PRIVATE to the collection.
+
+The same engine serves overlay_host with all resources and each module with its
+own. Undoing is the engine once more, with what it read at the start as the
+wish: so there is no second code path that only runs when things go wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Addresses
+from ansible_collections.agentless.overlay.plugins.module_utils._daemon_json import DaemonJson
+from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb
+from ansible_collections.agentless.overlay.plugins.module_utils._files import Files
+from ansible_collections.agentless.overlay.plugins.module_utils._firewall import Firewall
+from ansible_collections.agentless.overlay.plugins.module_utils._links import Links
+from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbours
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import NetlinkError
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    Effects,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._routes import Routes
+from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctls
+
+# Make before break: additions in this order, so that a packet which meets a new
+# route finds all that it needs behind it; removals in the reverse order.
+ORDER: Tuple[Resource[Any], ...] = (
+    Sysctls(),
+    Firewall(),
+    Links(),
+    Addresses(),
+    Neighbours(),
+    Fdb(),
+    Routes(),
+    Files(),
+    DaemonJson(),
+)
+_LINKS = next(resource for resource in ORDER if isinstance(resource, Links))
+
+State = Dict[str, Dict[Key, Any]]
+
+
+@dataclass
+class Transaction:
+    """What is, what shall be, and the operations in between, in order."""
+
+    specs: Dict[str, Spec[Any]]
+    devices: Set[str]
+    actual: State
+    wanted: State
+    ops: List[Op[Any]]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.ops)
+
+
+def parse(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Spec[Any]]:
+    return {resource.name: resource.parse(sections) for resource in ORDER}
+
+
+def order(ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
+    """Group operations into batches: early removals, additions and changes, removals. Pure."""
+    batches: List[List[Op[Any]]] = []
+    for resource in ORDER:
+        batches.append([op for op in ops if op.resource == resource.name and op.early])
+    for resource in ORDER:
+        batches.append([op for op in ops if op.resource == resource.name and op.after is not None])
+    for resource in reversed(ORDER):
+        batches.append([op for op in ops if op.resource == resource.name and op.after is None and not op.early])
+    return [batch for batch in batches if batch]
+
+
+def plan(actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
+    """The operations that lead from one state to the other, consequences of device operations included. Pure."""
+    links = _LINKS.diff(actual.get(_LINKS.name, {}), wanted.get(_LINKS.name, {}))
+    effects = Links.effects(links)
+    ops: List[Op[Any]] = []
+    for resource in ORDER:
+        if resource is _LINKS:
+            ops += links
+            continue
+        before = resource.surviving(actual.get(resource.name, {}), effects)
+        after = {
+            key: entry
+            for key, entry in wanted.get(resource.name, {}).items()
+            # What is on a device that goes need not be put anywhere.
+            if getattr(entry, "device", None) not in effects.removed
+        }
+        ops += resource.diff(before, after)
+    return ops, effects
+
+
+def prepare(host: Host, specs: Dict[str, Spec[Any]]) -> Transaction:
+    """Read the host and work out what is to be done; changes nothing."""
+    links = specs[_LINKS.name]
+    named = {key[0] for key in set(links.present) | links.absent}
+    devices = named.union(*(_devices(spec.present) | spec.purge_devices for spec in specs.values()))
+    actual: State = {}
+    wanted: State = {}
+
+    def read(resource: Resource[Any], reach: Set[str]) -> None:
+        host.session.account = resource.name
+        spec = specs[resource.name]
+        actual[resource.name] = resource.read(host, spec, reach)
+        wanted[resource.name] = resource.wanted(actual[resource.name], spec)
+
+    read(_LINKS, named)
+    effects = Links.effects(_LINKS.diff(actual[_LINKS.name], wanted[_LINKS.name]))
+    shaken = effects.lost | effects.removed | effects.new_mac
+    for resource in ORDER:
+        if resource is _LINKS:
+            continue
+        spec = specs[resource.name]
+        asked = bool(spec.present or spec.absent or spec.purge_devices or spec.purge_owned)
+        # What nobody asked about is read where it has to be put back.
+        if asked or shaken or isinstance(resource, DaemonJson):
+            read(resource, _reach(resource, spec, devices, shaken))
+        else:
+            actual[resource.name], wanted[resource.name] = {}, {}
+    ops, _effects = plan(actual, wanted)
+    return Transaction(specs, devices, actual, wanted, [op for batch in order(ops) for op in batch])
+
+
+def _devices(entries: Mapping[Key, Any]) -> Set[str]:
+    return {entry.device for entry in entries.values() if getattr(entry, "device", None)}
+
+
+def _reach(resource: Resource[Any], spec: Spec[Any], devices: Set[str], shaken: Set[str]) -> Set[str]:
+    """The devices whose entries a resource has to read."""
+    own = _devices(spec.present) | spec.purge_devices
+    own |= {key[0] for key in spec.absent if isinstance(resource, (Neighbours, Fdb))}
+    if isinstance(resource, Routes):
+        own |= devices
+    return own | shaken
+
+
+def apply(host: Host, transaction: Transaction) -> None:
+    """Carry it out, or leave the host as it was and raise OverlayError."""
+    failures = _carry_out(host, transaction.ops)
+    if not failures:
+        return
+    lines = ["%s; %s" % (failure.op, failure.reason) + _remedy(failure) for failure in failures]
+    try:
+        undone = _roll_back(host, transaction)
+    except (OverlayError, NetlinkError, OSError) as error:
+        undone = "UNDOING FAILED, the host is in between: %s" % error
+    raise OverlayError("%d of %d operations failed. %s\n%s" % (len(failures), len(transaction.ops), undone, "\n".join(lines)))
+
+
+def _carry_out(host: Host, ops: Sequence[Op[Any]]) -> List[Failure]:
+    resources = {resource.name: resource for resource in ORDER}
+    for batch in order(ops):
+        host.session.account = batch[0].resource
+        failures = resources[batch[0].resource].apply(host, batch)
+        if failures:
+            return failures
+    return []
+
+
+def _roll_back(host: Host, transaction: Transaction) -> str:
+    host.rolling_back = True
+    host.indexes.clear()
+    touched = {(op.resource, op.entry.key) for op in transaction.ops}
+    now: State = {}
+    before: State = {}
+    for resource in ORDER:
+        host.session.account = resource.name
+        snapshot = transaction.actual[resource.name]
+        keys = {key for name, key in touched if name == resource.name}
+        found: Dict[Key, Any] = {}
+        if snapshot or keys:
+            spec = transaction.specs[resource.name]
+            if resource is _LINKS:
+                reach = {key[0] for key in keys | set(snapshot)}
+            else:
+                reach = _reach(resource, spec, transaction.devices, _devices(snapshot))
+            found = resource.read(host, spec, reach)
+        now[resource.name] = found
+        # Only what this transaction touched goes; what came from elsewhere meanwhile stays.
+        before[resource.name] = {key: entry for key, entry in found.items() if key not in keys}
+        before[resource.name].update(snapshot)
+    ops, _effects = plan(now, before)
+    failures = _carry_out(host, ops)
+    if failures:
+        raise OverlayError("; ".join("%s: %s" % (failure.op, failure.reason) for failure in failures))
+    return "What was done before was undone; the host is as it was."
+
+
+_REMEDIES = (
+    ("EPERM", "run the play with become: true"),
+    ("EEXIST", "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan"),
+    ("EAFNOSUPPORT", "the address must be of the same family as the device's own outer address"),
+    ("ENODEV", "the device does not exist: list it under vxlan_link, or make it first"),
+    ("ENETDOWN", "the device is down: set up: true on it"),
+    ("ENETUNREACH", "the gateway is not reachable through the device: set onlink: true"),
+    ("EOPNOTSUPP", "this kernel does not support the value on this kind of device"),
+    ("ENOBUFS", "the kernel's table is full: raise net.ipv4.neigh.default.gc_thresh3"),
+)
+
+
+def _remedy(failure: Failure) -> str:
+    for name, text in _REMEDIES:
+        if failure.reason.startswith(name + ":"):
+            return ". What to do: %s" % text
+    return ""
+
+
+def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
+    """What a module returns: changed, the operations in order, a diff per resource, and what it cost."""
+    diffs = []
+    for resource in ORDER:
+        # Not the operations: an entry that a re-created device loses and gets back is no difference.
+        ops = resource.diff(transaction.actual[resource.name], transaction.wanted[resource.name])
+        if not ops:
+            continue
+        shown = [resource.show(op) for op in ops]
+        diffs.append(
+            {
+                "before_header": resource.name,
+                "after_header": resource.name,
+                "before": "".join(line + "\n" for before, _after in shown for line in before),
+                "after": "".join(line + "\n" for _before, after in shown for line in after),
+            }
+        )
+    return {
+        "changed": transaction.changed,
+        "operations": [str(op) for op in transaction.ops],
+        "diff": diffs,
+        "counters": {
+            name: asdict(counters) for name, counters in sorted(host.session.counters.items()) if any(asdict(counters).values())
+        },
+    }
+

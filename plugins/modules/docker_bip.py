@@ -1,0 +1,101 @@
+#!/usr/bin/python
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: docker_bip
+short_description: The lease in the configuration of Docker
+version_added: 1.0.0
+author: The agentless.overlay contributors (@agentless-overlay)
+description:
+  - Sets C(bip), C(mtu) and C(ip-masq) in C(daemon.json), and what the version of Docker needs beside them
+    (C(allow-direct-routing) from 28.2). Keeps every other key, and the order of all.
+  - Replaces the file in one step, keeps the old one beside it with the ending C(.before-overlay), and lets dockerd judge the
+    new one first where it can (C(dockerd --validate), from 23.0).
+  - Refuses a file that is not JSON, a key that is also a command-line flag of dockerd, Docker 28.0 and 28.1 (which drop what
+    comes from the overlay and have no setting against it), and a new C(bip) while containers run unless O(allow_renumber).
+  - Does not restart Docker. It tells whether a restart is needed, by comparing with what dockerd has in force.
+
+extends_documentation_fragment:
+  - agentless.overlay.engine
+options:
+  bip:
+    description: The address of docker0 with the prefix length of the lease. Required where O(state=present).
+    type: str
+  mtu:
+    description: The MTU of the default bridge in bytes.
+    type: int
+  ip_masq:
+    description: Whether Docker masquerades; V(false) keeps the source address on the overlay.
+    type: bool
+  allow_renumber:
+    description: Whether O(bip) may change while containers run.
+    type: bool
+    default: false
+  path:
+    description: The configuration file of dockerd.
+    type: path
+    default: /etc/docker/daemon.json
+  socket:
+    description: The socket of Docker's API.
+    type: path
+    default: /var/run/docker.sock
+  state:
+    description: Whether our keys shall be in the file; V(absent) takes them out.
+    type: str
+    choices: [present, absent]
+    default: present
+"""
+
+EXAMPLES = r"""
+- name: The lease for docker0
+  agentless.overlay.docker_bip:
+    bip: 10.88.50.1/24
+    mtu: 1450
+    ip_masq: false
+"""
+
+RETURN = r"""
+operations:
+  description: What was, or in check mode would be, done, in order.
+  type: list
+  elements: str
+  returned: success
+  sample: ["docker_bip: change /etc/docker/daemon.json"]
+counters:
+  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
+  type: dict
+  returned: success
+  sample: {}
+docker_bip:
+  description: What Docker says of itself.
+  type: dict
+  returned: success
+  sample:
+    version: 28.5.2
+    restart_required: true
+    restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
+    containers: [web]
+docker_bip:
+  description: What Docker says of itself.
+  type: dict
+  returned: success
+  sample:
+    version: 28.5.2
+    restart_required: true
+    restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
+    containers: [web]
+"""
+
+from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module
+
+
+def main() -> None:
+    resource_module("docker_bip")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: overlay_host
+short_description: Everything of the overlay on one host, in one transaction
+version_added: 1.0.0
+author: The agentless.overlay contributors (@agentless-overlay)
+description:
+  - Reads devices, addresses, neighbours, FDB, routes, firewall rules, settings and files, works out what differs, and brings it
+    to what is wanted, additions first and in the order in which they depend on each other, removals last.
+  - All or nothing. Where an operation fails, what was done is undone, and the error names the entry, the reason and a remedy.
+  - Each option takes what the module of that name takes, as a list of option sets.
+
+extends_documentation_fragment:
+  - agentless.overlay.engine
+options:
+  vxlan_link:
+    description:
+      - Option sets of M(agentless.overlay.vxlan_link).
+    type: list
+    elements: dict
+  neigh_entry:
+    description:
+      - Option sets of M(agentless.overlay.neigh_entry).
+    type: list
+    elements: dict
+  fdb_entry:
+    description:
+      - Option sets of M(agentless.overlay.fdb_entry).
+    type: list
+    elements: dict
+  route_entry:
+    description:
+      - Option sets of M(agentless.overlay.route_entry).
+    type: list
+    elements: dict
+  docker_bip:
+    description:
+      - At most one option set of M(agentless.overlay.docker_bip).
+    type: list
+    elements: dict
+  firewall:
+    description:
+      - For each network its name (C(network)), C(cidr), C(lease), C(device) and C(bridge), by default C(docker0).
+      - Accepts the network's packets between device and bridge in the chain DOCKER-USER, and masquerades in a table of our own
+        what leaves the network. Rules of ours for networks that are not listed are removed.
+    type: list
+    elements: dict
+  files:
+    description:
+      - Files with C(path), C(content), C(mode) (by default V(0644)) and C(state) (V(present) or V(absent)).
+    type: list
+    elements: dict
+  sysctl:
+    description:
+      - Kernel settings with C(name) and C(value).
+    type: list
+    elements: dict
+"""
+
+EXAMPLES = r"""
+- name: A host with one peer
+  agentless.overlay.overlay_host:
+    vxlan_link:
+      - purge: true
+        entries:
+          - name: vxlan.88
+            vni: 88
+            port: 4789
+            local: 192.168.65.3
+            learning: false
+            alias: agentless.overlay:demo
+            addresses: [10.88.50.0/32]
+    neigh_entry:
+      - device: vxlan.88
+        purge: true
+        entries:
+          - {dst: 10.88.87.0, lladdr: "02:0a:00:00:00:02"}
+    fdb_entry:
+      - device: vxlan.88
+        purge: true
+        entries:
+          - {mac: "02:0a:00:00:00:02", dst: 192.168.65.4}
+    route_entry:
+      - purge: true
+        entries:
+          - {dst: 10.88.87.0/24, gateway: 10.88.87.0, device: vxlan.88, onlink: true}
+    sysctl:
+      - {name: net.ipv4.ip_forward, value: "1"}
+"""
+
+RETURN = r"""
+operations:
+  description: What was, or in check mode would be, done, in order.
+  type: list
+  elements: str
+  returned: success
+  sample: ["neigh_entry: add 10.88.87.0 dev vxlan.88 lladdr 02:0a:00:00:00:02 permanent"]
+counters:
+  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
+  type: dict
+  returned: success
+  sample: {neigh_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+docker_bip:
+  description: What Docker says of itself.
+  type: dict
+  returned: when there is a section docker_bip
+  sample:
+    version: 28.5.2
+    restart_required: true
+    restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
+    containers: [web]
+"""
+
+from ansible_collections.agentless.overlay.plugins.module_utils._module import host_module
+
+
+def main() -> None:
+    host_module()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: overlay_plan
+short_description: Work out the plan of all overlay networks from the inventory
+version_added: 1.0.0
+author: The agentless.overlay contributors (@agentless-overlay)
+description:
+  - Reads C(overlay_networks) and the variables of every host of a group, and works out what must be true on each.
+  - Needs the inventory only. It gathers no fact and contacts no host, and a C(--limit) does not change what it finds.
+  - Where the inventory has errors, it fails with all of them at once, each with host, variable, value and what to do.
+  - Gives each host that has neither a pinned nor a recorded subnet a free one, and records it in the file that
+    C(overlay_leases) names, by default C(group_vars/overlay/leases.yml) beside the inventory. In check mode nothing is recorded.
+options:
+  group:
+    description: The inventory group whose hosts are the nodes.
+    type: str
+    default: overlay
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and predict changes without making them.
+    support: full
+  diff_mode:
+    description: Shows the leases that it gives.
+    support: full
+notes:
+  - This is an action plugin. It runs once for all hosts of a play.
+"""
+
+EXAMPLES = r"""
+- name: Plan the overlay
+  agentless.overlay.overlay_plan:
+  register: overlay_plan
+
+- name: Show what docker1 will get
+  ansible.builtin.debug:
+    msg: "{{ overlay_plan.plan | agentless.overlay.host_sections('docker1') }}"
+"""
+
+RETURN = r"""
+plan:
+  description: The plan, by network and node.
+  type: dict
+  returned: success
+  sample:
+    networks:
+      demo:
+        name: demo
+        backend: vxlan
+        cidr: 10.88.0.0/16
+        vni: 88
+        port: 4789
+        device: vxlan.88
+        mtu: 1450
+        attach: docker0
+        nodes:
+          docker1:
+            underlay_ip: 192.168.65.3
+            subnet: 10.88.50.0/24
+            vtep_ip: 10.88.50.0
+            vtep_mac: 6a:0b:6d:66:4f:a4
+            gateway: 10.88.50.1
+new_leases:
+  description: The leases that were given in this run, each as network, node and subnet.
+  type: list
+  elements: str
+  returned: success
+  sample: [demo docker3 10.88.12.0/24]
+errors:
+  description: What is wrong with the inventory.
+  type: list
+  elements: dict
+  returned: when the inventory has errors
+  sample:
+    - host: docker1
+      variable: overlay_underlay_ip
+      value: "'docker1.example.org'"
+      problem: not an IP address (names are not resolved)
+      remedy: Set overlay_underlay_ip to the host's own IPv4 address on the network that joins the hosts
+"""

@@ -1,0 +1,137 @@
+#!/usr/bin/python
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: overlay_probe
+short_description: Ping over the overlay, from a host and from one of its containers
+version_added: 1.0.0
+author: The agentless.overlay contributors (@agentless-overlay)
+description:
+  - Pings every target with a small packet and with the largest that fits the MTU, both with DF set, all at the same time.
+  - Sends from the host, and from inside the network namespace of one running container on Docker's default bridge,
+    where there is one. The container needs no program for it; the host's own C(ping) is used.
+  - Changes nothing.
+options:
+  targets:
+    description: What to ping. With none, the module only tells which container it would ping from.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: How to call it in the result.
+        type: str
+        required: true
+      address:
+        description: Its IPv4 address.
+        type: str
+        required: true
+  mtu:
+    description: The size of the large packet in bytes, IP header included.
+    type: int
+    default: 1450
+  wait:
+    description: How many seconds to wait for an answer; a ping is tried three times.
+    type: int
+    default: 2
+  socket:
+    description: Docker's API socket.
+    type: path
+    default: /var/run/docker.sock
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and predict changes without making them.
+    support: full
+  diff_mode:
+    description: It changes nothing.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Reach the other host's bridge
+  agentless.overlay.overlay_probe:
+    targets:
+      - name: docker2
+        address: 10.88.87.1
+    mtu: 1450
+"""
+
+RETURN = r"""
+container:
+  description: The container that the module pings from; null where none runs on the default bridge.
+  type: dict
+  returned: success
+  sample: {name: c1, address: 10.88.50.2}
+probes:
+  description: Every ping.
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - {source: host, target: docker2, address: 10.88.87.1, size: 1450, ok: true, said: ""}
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
+
+SMALL = 84  # bytes: what ping sends by itself, headers included
+HEADERS = 28  # IPv4 20, ICMP 8 bytes
+
+
+def main() -> None:
+    target = {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}}
+    module = AnsibleModule(
+        argument_spec={
+            "targets": {"type": "list", "elements": "dict", "default": [], "options": target},
+            "mtu": {"type": "int", "default": 1450},
+            "wait": {"type": "int", "default": 2},
+            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+        },
+        supports_check_mode=True,
+    )
+    ping = module.get_bin_path("ping", required=True)
+    try:
+        container = next((one for one in _docker_api.running_containers(module.params["socket"]) if one.address), None)
+        pid = _docker_api.process_of(container.name, module.params["socket"]) if container else None
+    except OverlayError as error:
+        module.fail_json(msg=str(error))
+    sources = {"host": []}
+    if pid:
+        sources["container"] = ["nsenter", "--target=%d" % pid, "--net", "--"]
+
+    def probe(job):
+        source, target, size = job
+        args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(size - HEADERS)]
+        for _attempt in range(3):
+            code, out, err = module.run_command(sources[source] + args + [target["address"]])
+            if not code:
+                break
+        said = "" if not code else (err.strip() or out.strip().splitlines()[-1])
+        return dict(
+            source=source, target=target["name"], address=target["address"], size=size, ok=not code, said=said
+        )
+
+    jobs = [
+        (source, target, size)
+        for target in module.params["targets"]
+        for source in sources
+        for size in (SMALL, module.params["mtu"])
+    ]
+    with ThreadPoolExecutor(max_workers=64) as pool:
+        probes = list(pool.map(probe, jobs))
+    module.exit_json(
+        changed=False,
+        container=dict(name=container.name, address=container.address) if container else None,
+        probes=probes,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+#!/usr/bin/python
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: route_entry
+short_description: Routes to the subnets of peers
+version_added: 1.0.0
+author: The agentless.overlay contributors (@agentless-overlay)
+description:
+  - Makes routes that carry the protocol number 157, by which they are known as ours.
+  - A route of somebody else to a wanted destination is replaced; one that the kernel made for an own network is refused.
+  - O(state=absent) and O(purge) remove routes of our protocol only. O(purge) with O(device) looks at that device's, without it at all.
+
+extends_documentation_fragment:
+  - agentless.overlay.engine
+  - agentless.overlay.engine.bulk
+options:
+  device:
+    description: The device. In O(entries) it may be given for each.
+    type: str
+  dst:
+    description: The subnet of the peer.
+    type: str
+  gateway:
+    description: The next hop.
+    type: str
+  onlink:
+    description: Whether the next hop counts as reachable by the device without a route to it.
+    type: bool
+  src:
+    description: The preferred source address.
+    type: str
+  metric:
+    description: The metric; without it 0.
+    type: int
+  table:
+    description: The routing table; without it 254, main.
+    type: int
+  entries:
+    description: Many routes in one call, with one dump and one batch of messages.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description: The device. In O(entries) it may be given for each.
+        type: str
+      dst:
+        description: The subnet of the peer.
+        type: str
+        required: true
+      gateway:
+        description: The next hop.
+        type: str
+      onlink:
+        description: Whether the next hop counts as reachable by the device without a route to it.
+        type: bool
+      src:
+        description: The preferred source address.
+        type: str
+      metric:
+        description: The metric; without it 0.
+        type: int
+      table:
+        description: The routing table; without it 254, main.
+        type: int
+      state:
+        description: Whether the entry shall be there.
+        type: str
+        choices: [present, absent]
+"""
+
+EXAMPLES = r"""
+- name: One peer
+  agentless.overlay.route_entry:
+    dst: 10.88.87.0/24
+    gateway: 10.88.87.0
+    device: vxlan.88
+    onlink: true
+
+- name: These peers and no others
+  agentless.overlay.route_entry:
+    device: vxlan.88
+    purge: true
+    entries:
+      - {dst: 10.88.87.0/24, gateway: 10.88.87.0, onlink: true}
+      - {dst: 10.88.88.0/24, gateway: 10.88.88.0, onlink: true}
+"""
+
+RETURN = r"""
+operations:
+  description: What was, or in check mode would be, done, in order.
+  type: list
+  elements: str
+  returned: success
+  sample: ["route_entry: add 10.88.87.0/24 via 10.88.87.0 dev vxlan.88 proto 157 onlink"]
+counters:
+  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
+  type: dict
+  returned: success
+  sample: {route_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+"""
+
+from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module
+
+
+def main() -> None:
+    resource_module("route_entry")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vxlan_link
+short_description: Vxlan devices
+version_added: 1.0.0
+author: The agentless.overlay contributors (@agentless-overlay)
+description:
+  - Makes, changes and removes vxlan devices.
+  - An option that is not given is left as it is.
+  - What the kernel can change on a living device is changed in place. The rest re-creates the device, with the same interface
+    index, and puts back the addresses, neighbours, FDB entries and routes that were on it, all in one transaction.
+  - O(purge) removes devices that are marked as ours by their alias and not listed.
+
+extends_documentation_fragment:
+  - agentless.overlay.engine
+  - agentless.overlay.engine.bulk
+options:
+  name:
+    description: The name of the device, at most 15 characters.
+    type: str
+  vni:
+    description: The VXLAN network identifier, 1 to 16777215. Another one re-creates the device.
+    type: int
+  port:
+    description: The UDP port that it sends to and listens on. Another one re-creates the device.
+    type: int
+  local:
+    description: The outer source address.
+    type: str
+  remote:
+    description: The one outer destination of a point-to-point tunnel.
+    type: str
+  dev:
+    description: The underlay device that it is bound to. The kernel removes the vxlan device together with it.
+    type: str
+  learning:
+    description: Whether it learns outer addresses from received frames.
+    type: bool
+  ttl:
+    description: The TTL of outer packets; 0 takes the system's default.
+    type: int
+  tos:
+    description: The TOS of outer packets; 1 copies the inner one.
+    type: int
+  df:
+    description: The DF bit of outer packets.
+    type: str
+    choices: [unset, set, inherit]
+  ageing:
+    description: Lifetime of learnt FDB entries in seconds.
+    type: int
+  udpcsum:
+    description: Whether outer UDP packets carry a checksum. Another value re-creates the device.
+    type: bool
+  mac:
+    description: The MAC of the device. Another one makes the kernel drop its neighbours, which are put back.
+    type: str
+  mtu:
+    description: The MTU in bytes.
+    type: int
+  alias:
+    description: A text on the device. One that begins with C(agentless.overlay:) marks it as ours.
+    type: str
+  up:
+    description: Whether the device shall be up. Without it, it shall.
+    type: bool
+  addresses:
+    description: The addresses with prefix length that the device shall have, and no others but link-local ones.
+    type: list
+    elements: str
+  entries:
+    description: Many devices in one call, with one dump and one batch of messages.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The name of the device, at most 15 characters.
+        type: str
+        required: true
+      vni:
+        description: The VXLAN network identifier, 1 to 16777215. Another one re-creates the device.
+        type: int
+      port:
+        description: The UDP port that it sends to and listens on. Another one re-creates the device.
+        type: int
+      local:
+        description: The outer source address.
+        type: str
+      remote:
+        description: The one outer destination of a point-to-point tunnel.
+        type: str
+      dev:
+        description: The underlay device that it is bound to. The kernel removes the vxlan device together with it.
+        type: str
+      learning:
+        description: Whether it learns outer addresses from received frames.
+        type: bool
+      ttl:
+        description: The TTL of outer packets; 0 takes the system's default.
+        type: int
+      tos:
+        description: The TOS of outer packets; 1 copies the inner one.
+        type: int
+      df:
+        description: The DF bit of outer packets.
+        type: str
+        choices: [unset, set, inherit]
+      ageing:
+        description: Lifetime of learnt FDB entries in seconds.
+        type: int
+      udpcsum:
+        description: Whether outer UDP packets carry a checksum. Another value re-creates the device.
+        type: bool
+      mac:
+        description: The MAC of the device. Another one makes the kernel drop its neighbours, which are put back.
+        type: str
+      mtu:
+        description: The MTU in bytes.
+        type: int
+      alias:
+        description: A text on the device. One that begins with C(agentless.overlay:) marks it as ours.
+        type: str
+      up:
+        description: Whether the device shall be up. Without it, it shall.
+        type: bool
+      addresses:
+        description: The addresses with prefix length that the device shall have, and no others but link-local ones.
+        type: list
+        elements: str
+      state:
+        description: Whether the entry shall be there.
+        type: str
+        choices: [present, absent]
+"""
+
+EXAMPLES = r"""
+- name: The VTEP of network demo
+  agentless.overlay.vxlan_link:
+    name: vxlan.88
+    vni: 88
+    port: 4789
+    local: 192.168.65.3
+    learning: false
+    mac: 02:0a:00:00:00:01
+    mtu: 1450
+    alias: agentless.overlay:demo
+    addresses: [10.88.50.0/32]
+
+- name: No VTEP of that name
+  agentless.overlay.vxlan_link:
+    name: vxlan.88
+    state: absent
+"""
+
+RETURN = r"""
+operations:
+  description: What was, or in check mode would be, done, in order.
+  type: list
+  elements: str
+  returned: success
+  sample: ["vxlan_link: add vxlan.88 vni 88 local 192.168.65.3 port 4789 mac 02:0a:00:00:00:01 mtu 1450"]
+counters:
+  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
+  type: dict
+  returned: success
+  sample: {vxlan_link: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+"""
+
+from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module
+
+
+def main() -> None:
+    resource_module("vxlan_link")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The recorded leases: one YAML file that is part of the inventory. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+
+VARIABLE = "overlay_lease_records"
+_HEADER = """\
+---
+# The subnets that hosts got when they joined an overlay network. The plan writes
+# this file and obeys it; keep it with the inventory. A host's line may be deleted
+# when the host will not return: its subnet is then free for another.
+"""
+_WAIT = 60  # seconds
+
+
+class LeaseFileError(Exception):
+    """The record cannot be read, locked or written."""
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Keep other runs on the same inventory from allocating meanwhile."""
+    lock = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.lock")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error
+    try:
+        deadline = time.monotonic() + _WAIT
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LeaseFileError(f"{path}: another run has held {lock} for {_WAIT} s") from None
+                time.sleep(0.1)
+        yield
+    finally:
+        os.close(handle)
+
+
+def read(path: str) -> dict[str, dict[str, Any]]:
+    """What is on record: network to node to subnet; empty where there is no file."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            data = yaml.safe_load(handle)
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError) as error:
+        raise LeaseFileError(f"{path}: cannot be read: {error}") from error
+    records = data.get(VARIABLE) if isinstance(data, dict) else None
+    if data is None or records is None and isinstance(data, dict) and not data:
+        return {}
+    if not isinstance(records, dict) or not all(isinstance(nodes, dict) for nodes in records.values()):
+        raise LeaseFileError(f"{path}: {VARIABLE} is not a mapping of networks to hosts to subnets")
+    return records
+
+
+def render(records: Mapping[str, Mapping[str, Any]]) -> str:
+    kept = {name: dict(sorted(nodes.items())) for name, nodes in sorted(records.items()) if nodes}
+    return _HEADER + yaml.safe_dump({VARIABLE: kept}, default_flow_style=False, sort_keys=False)
+
+
+def write(path: str, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace the file in one step."""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".leases.", dir=os.path.dirname(path))
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(render(records))
+                stream.flush()
+                os.fchmod(stream.fileno(), 0o644)
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error
