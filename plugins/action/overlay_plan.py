@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import (
     DEFAULT_UNDERLAY_MTU,
@@ -20,7 +21,6 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import 
     PlanError,
     make_plan,
 )
-from netaddr import AddrFormatError, IPAddress
 
 
 class ActionModule(ActionBase):
@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec({"group": {"type": "str", "default": "overlay"}})
         variables = task_vars or {}
         names = list(variables["groups"].get(arguments["group"], []))
@@ -81,21 +81,20 @@ class ActionModule(ActionBase):
         new = sorted(f"{network} {node} {subnet}" for network, nodes in made.new.items() for node, subnet in nodes.items())
         result.update(changed=bool(new), plan=made.as_dict(), new_leases=new)
         if new:
-            result["diff"] = {"before_header": path, "after_header": path, "before": "", "after": "".join(f"{line}\n" for line in new)}
+            result["diff"] = {
+                "before_header": path,
+                "after_header": path,
+                "before": "",
+                "after": "".join(f"{line}\n" for line in new),
+            }
         # A plan of thousands of hosts is not for the terminal; the diff above is.
         result["_ansible_verbose_override"] = True
         return result
 
     @staticmethod
     def _node(name: str, variables: Any) -> Node:
-        address = variables.get("overlay_underlay_ip")
-        if address is None:
-            address = variables.get("ansible_host")
-            try:
-                IPAddress(str(address))
-            except (AddrFormatError, ValueError):
-                # Shown as what it is, a name where an address is needed.
-                pass
+        # A host name in ansible_host is handed on, to be refused by name.
+        address = variables.get("overlay_underlay_ip", variables.get("ansible_host"))
         return Node(
             name=name,
             underlay_ip=None if address is None else str(address),

@@ -55,9 +55,8 @@ class Connection(ConnectionBase):
     has_pipelining = True
 
     def _connect(self) -> Connection:
-        if not self._connected:
-            display.vvv(f"ENTER {self.get_option('netns_name')}", host=self.get_option("netns_name"))
-            self._connected = True
+        display.vvv(f"ENTER {self.get_option('netns_name')}", host=self.get_option("netns_name"))
+        self._connected = True
         return self
 
     def _prefix(self) -> list[str]:

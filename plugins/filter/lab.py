@@ -16,9 +16,7 @@ def lab_hosts(underlay: str, count: int) -> list[dict[str, str]]:
     network = IPNetwork(underlay)
     if network.size < count + 4:
         raise ValueError(f"{underlay} has no room for {count} lab hosts; set lab_underlay to a larger network")
-    return [
-        {"name": f"docker{number + 1}", "address": f"{network[number + 3]}/{network.prefixlen}"} for number in range(count)
-    ]
+    return [{"name": f"docker{number + 1}", "address": f"{network[number + 3]}/{network.prefixlen}"} for number in range(count)]
 
 
 class FilterModule:

@@ -81,9 +81,7 @@ class Addresses(Resource[Address]):
                 continue
             for msg in host.session.dump(Message(RTM_GETADDR, 0, ifaddrmsg, {"index": index})):
                 attrs = attributes(msg)
-                address = ipaddress.ip_interface(
-                    "%s/%d" % (attrs.get("IFA_LOCAL") or attrs["IFA_ADDRESS"], msg["prefixlen"])
-                )
+                address = ipaddress.ip_interface("%s/%d" % (attrs.get("IFA_LOCAL") or attrs["IFA_ADDRESS"], msg["prefixlen"]))
                 # The kernel gives every device a link-local address by itself.
                 if msg["index"] == index and not (address.version == 6 and address.is_link_local):
                     entry = Address(device, str(address))

@@ -46,7 +46,9 @@ def api(path: str, socket_path: str) -> Any:
     finally:
         connection.close()
     if answer.status != 200:
-        raise OverlayError("docker_bip: dockerd answers %s to GET %s: %s" % (answer.status, path, body[:200]))
+        raise OverlayError(
+            "docker_bip: dockerd answers %s to GET %s: %s" % (answer.status, path, body[:200].decode(errors="replace"))
+        )
     return json.loads(body)
 
 

@@ -9,7 +9,6 @@ Easily mixed up with neighbours: see C(_neighbours).
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
@@ -105,9 +104,7 @@ class Fdb(Resource[FdbEntry]):
                 attrs = attributes(msg)
                 if "NDA_LLADDR" not in attrs:
                     continue
-                entry = FdbEntry(
-                    device, attrs["NDA_LLADDR"], attrs.get("NDA_DST"), attrs.get("NDA_PORT"), attrs.get("NDA_VNI")
-                )
+                entry = FdbEntry(device, attrs["NDA_LLADDR"], attrs.get("NDA_DST"), attrs.get("NDA_PORT"), attrs.get("NDA_VNI"))
                 found[entry.key] = entry
         return found
 

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
 from ansible_collections.agentless.overlay.plugins.module_utils import _netlink, _transaction
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
 

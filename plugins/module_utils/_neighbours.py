@@ -96,9 +96,7 @@ class Neighbours(Resource[Neighbour]):
 
     def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
         return {
-            key: entry
-            for key, entry in on_surviving_devices(actual, effects).items()
-            if entry.device not in effects.new_mac
+            key: entry for key, entry in on_surviving_devices(actual, effects).items() if entry.device not in effects.new_mac
         }
 
     def apply(self, host: Host, ops: Sequence[Op[Neighbour]]) -> List[Failure]:

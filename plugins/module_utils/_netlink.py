@@ -11,6 +11,7 @@ message classes did not, and because a batch has to be one C(send).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -102,10 +103,9 @@ class Session:
             for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHK):
                 sock.setsockopt(_SOL_NETLINK, option, 1)
             for option in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
-                try:
+                # Reading needs no privilege; a write without it will be refused with EPERM.
+                with contextlib.suppress(PermissionError):
                     sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-                except PermissionError:  # reading needs no privilege; a write will be refused with EPERM
-                    pass
             self._socket = sock
         return self._socket
 

@@ -135,9 +135,7 @@ class Routes(Resource[Route]):
                     kind=msg["type"],
                     rest="multipath" if "RTA_MULTIPATH" in attrs else "",
                 )
-                if entry.table == table and (
-                    entry.key in keys or entry.protocol == ROUTE_PROTOCOL or device in devices
-                ):
+                if entry.table == table and (entry.key in keys or entry.protocol == ROUTE_PROTOCOL or device in devices):
                     found[entry.key] = entry
         return found
 
@@ -152,8 +150,7 @@ class Routes(Resource[Route]):
             if found is not None and found.protocol == _KERNEL:
                 raise OverlayError(
                     "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
-                    "the peer's subnet. Remove the local network or give the peer another subnet"
-                    % (found.dst, found)
+                    "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
                 )
         return super().wanted(actual, spec)
 

@@ -244,4 +244,3 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
             name: asdict(counters) for name, counters in sorted(host.session.counters.items()) if any(asdict(counters).values())
         },
     }
-

@@ -79,15 +79,6 @@ docker_bip:
     restart_required: true
     restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
     containers: [web]
-docker_bip:
-  description: What Docker says of itself.
-  type: dict
-  returned: success
-  sample:
-    version: 28.5.2
-    restart_required: true
-    restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
-    containers: [web]
 """
 
 from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module

@@ -15,7 +15,8 @@ description:
   - Needs the inventory only. It gathers no fact and contacts no host, and a C(--limit) does not change what it finds.
   - Where the inventory has errors, it fails with all of them at once, each with host, variable, value and what to do.
   - Gives each host that has neither a pinned nor a recorded subnet a free one, and records it in the file that
-    C(overlay_leases) names, by default C(group_vars/overlay/leases.yml) beside the inventory. In check mode nothing is recorded.
+    C(overlay_leases) names, by default C(group_vars/overlay/leases.yml) beside the inventory. In check mode nothing is
+    recorded.
 options:
   group:
     description: The inventory group whose hosts are the nodes.

@@ -76,8 +76,10 @@ probes:
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Dict, List, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
 
@@ -102,11 +104,11 @@ def main() -> None:
         pid = _docker_api.process_of(container.name, module.params["socket"]) if container else None
     except OverlayError as error:
         module.fail_json(msg=str(error))
-    sources = {"host": []}
+    sources: Dict[str, List[str]] = {"host": []}
     if pid:
         sources["container"] = ["nsenter", "--target=%d" % pid, "--net", "--"]
 
-    def probe(job):
+    def probe(job: Tuple[str, Dict[str, str], int]) -> Dict[str, Any]:
         source, target, size = job
         args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(size - HEADERS)]
         for _attempt in range(3):
@@ -114,9 +116,7 @@ def main() -> None:
             if not code:
                 break
         said = "" if not code else (err.strip() or out.strip().splitlines()[-1])
-        return dict(
-            source=source, target=target["name"], address=target["address"], size=size, ok=not code, said=said
-        )
+        return dict(source=source, target=target["name"], address=target["address"], size=size, ok=not code, said=said)
 
     jobs = [
         (source, target, size)

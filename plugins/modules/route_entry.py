@@ -13,7 +13,8 @@ author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Makes routes that carry the protocol number 157, by which they are known as ours.
   - A route of somebody else to a wanted destination is replaced; one that the kernel made for an own network is refused.
-  - O(state=absent) and O(purge) remove routes of our protocol only. O(purge) with O(device) looks at that device's, without it at all.
+  - O(state=absent) and O(purge) remove routes of our protocol only. O(purge) with O(device) looks at that device's, without it
+    at those of all devices.
 
 extends_documentation_fragment:
   - agentless.overlay.engine

@@ -309,7 +309,13 @@ class _Planner:
             value = _integer(node.underlay_mtu)
             if value is None or not MIN_MTU + VXLAN_OVERHEAD <= value <= MAX_MTU:
                 problem = f"not an MTU from {MIN_MTU + VXLAN_OVERHEAD} to {MAX_MTU}"
-                self.error(node.name, "overlay_underlay_mtu", node.underlay_mtu, problem, "Set it to the MTU of the host's underlay device")
+                self.error(
+                    node.name,
+                    "overlay_underlay_mtu",
+                    node.underlay_mtu,
+                    problem,
+                    "Set it to the MTU of the host's underlay device",
+                )
             else:
                 sizes.append((value, node.name))
         if sizes:
@@ -392,14 +398,19 @@ class _Planner:
             name: subnet for name, subnet in {**given, **new}.items() if name in members and name in self.plan.underlay
         }
         self.plan.new[network.name] = {name: str(subnet) for name, subnet in new.items()}
-        self.plan.leases[network.name] = {**{name: str(value) for name, value in records.items()}, **self.plan.new[network.name]}
+        self.plan.leases[network.name] = {
+            **{name: str(value) for name, value in records.items()},
+            **self.plan.new[network.name],
+        }
 
     def pin(self, node: Node, network: Network) -> IPNetwork | None:
         value = node.subnet
         variable = "overlay_subnet"
         if isinstance(value, dict):
             for name in sorted(set(value) - set(self.plan.networks)):
-                self.error(node.name, f"{variable}.{name}", value[name], "there is no such network", "Use a name from overlay_networks")
+                self.error(
+                    node.name, f"{variable}.{name}", value[name], "there is no such network", "Use a name from overlay_networks"
+                )
             value, variable = value.get(network.name), f"{variable}.{network.name}"
         elif value is not None and len(self.plan.networks) > 1:
             example = f"Write overlay_subnet: {{{network.name}: {value}}}"
@@ -455,7 +466,13 @@ class _Planner:
                 remedy = "Choose a larger cidr or a longer subnet_len"
                 if gone:
                     remedy += f", or delete the leases of hosts that will not return from {self.leases_file}: {', '.join(gone)}"
-                self.error(name, f"overlay_networks: {network.name}.cidr", str(network.cidr), f"full: all {slots - 1} leases of /{network.subnet_len} are taken", remedy)
+                self.error(
+                    name,
+                    f"overlay_networks: {network.name}.cidr",
+                    str(network.cidr),
+                    f"full: all {slots - 1} leases of /{network.subnet_len} are taken",
+                    remedy,
+                )
                 continue
             digest = hashlib.sha256(f"{network.name}\0{name}".encode()).digest()
             slot = int.from_bytes(digest[:8], "big") % slots

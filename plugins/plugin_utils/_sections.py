@@ -85,9 +85,7 @@ def host_sections(plan: Mapping[str, Any], node: str, allow_renumber: bool = Fal
                 ),
             }
         )
-        sections["docker_bip"].append(
-            {"bip": bip, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber}
-        )
+        sections["docker_bip"].append({"bip": bip, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber})
     return sections
 
 
