@@ -150,6 +150,7 @@ def _reach(resource: Resource[Any], spec: Spec[Any], devices: Set[str], shaken: 
 
 def apply(host: Host, transaction: Transaction) -> None:
     """Carry it out, or leave the host as it was and raise OverlayError."""
+    _refuse_missing_devices(host, transaction)
     failures = _carry_out(host, transaction.ops)
     if not failures:
         return
@@ -159,6 +160,20 @@ def apply(host: Host, transaction: Transaction) -> None:
     except (OverlayError, NetlinkError, OSError) as error:
         undone = "UNDOING FAILED, the host is in between: %s" % error
     raise OverlayError("%d of %d operations failed. %s\n%s" % (len(failures), len(transaction.ops), undone, "\n".join(lines)))
+
+
+def _refuse_missing_devices(host: Host, transaction: Transaction) -> None:
+    """Not in check mode: there, an earlier task may only have predicted the device."""
+    made = {op.entry.name for op in transaction.ops if op.resource == _LINKS.name and op.after is not None}
+    missing = {
+        op.entry.device: op.resource
+        for op in transaction.ops
+        if op.after is not None and getattr(op.entry, "device", None) and op.entry.device not in made
+        if host.index(op.entry.device) is None
+    }
+    if missing:
+        words = ("%s: there is no device %s" % (resource, device) for device, resource in sorted(missing.items()))
+        raise OverlayError("%s. List it under vxlan_link, or make it first. Nothing was changed" % "; ".join(words))
 
 
 def _carry_out(host: Host, ops: Sequence[Op[Any]]) -> List[Failure]:
@@ -204,7 +219,7 @@ _REMEDIES = (
     ("EPERM", "run the play with become: true"),
     ("EEXIST", "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan"),
     ("EAFNOSUPPORT", "the address must be of the same family as the device's own outer address"),
-    ("ENODEV", "the device does not exist: list it under vxlan_link, or make it first"),
+    ("ENODEV", "the device is gone since it was read: run again"),
     ("ENETDOWN", "the device is down: set up: true on it"),
     ("ENETUNREACH", "the gateway is not reachable through the device: set onlink: true"),
     ("EOPNOTSUPP", "this kernel does not support the value on this kind of device"),

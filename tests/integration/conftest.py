@@ -1,0 +1,45 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the integration tests share: a lab of their own, a bare namespace, and ways to run what users run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from labs import Lab, Namespace
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if os.geteuid() != 0:
+        pytest.exit("The integration tests need root: they make network namespaces and start dockerd in them.", returncode=1)
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two Docker hosts, docker1 and docker2, and an inventory for them."""
+    made = Lab(tmp_path_factory.mktemp("inventory"))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    """A bare network namespace."""
+    made = Namespace()
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(params=["current", "0.7.2"])
+def pyroute2(request: pytest.FixtureRequest) -> str:
+    """Each version of pyroute2 that is supported at an end of its range."""
+    return str(request.param)

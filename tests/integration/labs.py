@@ -1,0 +1,247 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A lab, a bare namespace, and what came out of a playbook or a module."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "roles/lab/files/lab.sh"
+OLD_PYROUTE2 = ROOT / ".cache/pyroute2-0.7.2"
+BIN = Path(sys.executable).parent
+_NUMBERS = itertools.count(1)
+
+
+def unique(prefix: str) -> str:
+    """A name that no other test, worker or lab of this machine has."""
+    return f"{prefix}{os.getpid()}x{next(_NUMBERS)}"
+
+
+def run(*command: str, check: bool = True, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "LC_ALL": "C.UTF-8", **env},
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@dataclass
+class Played:
+    """What a run of a playbook said: its exit code, its recap, and each host's diff by section."""
+
+    code: int
+    output: str
+    recap: dict[str, dict[str, int]] = field(default_factory=dict)
+    diffs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, done: subprocess.CompletedProcess[str]) -> Played:
+        played = cls(done.returncode, done.stdout + done.stderr)
+        for host, text in re.findall(r"^(\S+)\s+: (ok=.*)$", done.stdout, re.M):
+            played.recap[host] = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", text)}
+        pending: dict[str, list[str]] = {}
+        section = ""
+        for line in done.stdout.splitlines():
+            header = re.match(r"--- before: (.*)", line)
+            status = re.match(r"(?:changed|ok|failed): \[(\S+)\]", line)
+            if header:
+                section = header.group(1)
+                pending[section] = []
+            elif status:
+                if pending:
+                    played.diffs.setdefault(status.group(1), {}).update(pending)
+                pending, section = {}, ""
+            elif section and re.match(r"[-+](?![-+]{2} )", line):
+                pending[section].append(line)
+        return played
+
+    def changed(self) -> dict[str, int]:
+        return {host: counts["changed"] for host, counts in self.recap.items()}
+
+
+class Lab:
+    """Lab hosts, made by the lab's own script, and an inventory written by hand as a user would."""
+
+    networks: list[dict[str, Any]] = [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "port": 4789}]
+
+    def __init__(self, inventory: Path, docker: bool = True) -> None:
+        self.prefix = unique("aot")
+        self.inventory = inventory
+        self.docker = docker
+        self.hosts: dict[str, dict[str, Any]] = {
+            "docker1": {"ansible_host": "192.168.65.3", "overlay_subnet": "10.88.50.0/24"},
+            "docker2": {"ansible_host": "192.168.65.4", "overlay_subnet": "10.88.87.0/24"},
+        }
+
+    def script(self, *args: str) -> subprocess.CompletedProcess[str]:
+        return run("bash", str(LAB), *args, LAB_PREFIX=self.prefix, LAB_DOCKER="yes" if self.docker else "no")
+
+    def up(self) -> None:
+        self.script("up", *(f"{name}={values['ansible_host']}/24" for name, values in self.hosts.items()))
+        self.write_inventory()
+
+    def down(self) -> None:
+        self.script("down")
+
+    def write_inventory(self, **variables: Any) -> None:
+        (self.inventory / "group_vars/overlay").mkdir(parents=True, exist_ok=True)
+        hosts = {"all": {"children": {"overlay": {"hosts": self.hosts}}}}
+        # In the order given: the order of hosts must not matter, which a test needs to choose.
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
+        values = {
+            "overlay_networks": self.networks,
+            "ansible_connection": "agentless.overlay.netns",
+            "ansible_become": False,
+            "ansible_python_interpreter": sys.executable,
+            "overlay_netns_name": self.prefix + "-{{ inventory_hostname }}",
+            "overlay_netns_pid_file": f"/var/lib/agentless-overlay-lab/{self.prefix}/{{{{ inventory_hostname }}}}/pid",
+            **variables,
+        }
+        (self.inventory / "group_vars/overlay/main.yml").write_text(yaml.safe_dump(values))
+
+    def play(self, *args: str, playbook: str = "playbooks/overlay.yml", **env: str) -> Played:
+        command = [str(BIN / "ansible-playbook"), playbook, "-i", str(self.inventory), *args]
+        return Played.of(run(*command, check=False, **env))
+
+    def converge(self, *args: str) -> Played:
+        played = self.play(*args)
+        assert played.code == 0, played.output
+        return played
+
+    def sh(self, host: str, command: str, check: bool = True) -> str:
+        """Run a shell command on a lab host, with the machine's own programs."""
+        return self.exec(host, "sh", "-c", command, check=check).stdout
+
+    def exec(self, host: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return run("bash", str(LAB), "exec", host, *command, check=check, LAB_PREFIX=self.prefix)
+
+    def json(self, host: str, command: str) -> Any:
+        return json.loads(self.sh(host, command) or "[]")
+
+    def popen(self, host: str, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", str(LAB), "exec", host, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "LAB_PREFIX": self.prefix},
+        )
+
+    def container(self, host: str, name: str = "c1") -> str:
+        """Start a container, where it is not running, and give its address."""
+        if self.exec(host, "docker", "inspect", name, check=False).returncode:
+            self.sh(host, f"docker run --detach --name {name} overlay-lab sleep 1000000")
+        self.sh(host, f"docker start {name}")
+        return self.sh(host, "docker inspect --format '{{.NetworkSettings.IPAddress}}' " + name).strip()
+
+    def state(self, host: str) -> dict[str, Any]:
+        """Everything of the overlay on a host, as programs see it that are not ours."""
+        link = self.json(host, "ip -j -d link show dev vxlan.88 2>/dev/null || true")
+        for item in link:
+            for name in ("ifindex", "stats64", "qdisc"):
+                item.pop(name, None)
+        return {
+            "link": link,
+            "address": self.sh(host, "ip -4 -o address show dev vxlan.88 2>/dev/null | sed 's/^[0-9]*: //' || true"),
+            "neigh": sorted(self.sh(host, "ip neigh show nud permanent dev vxlan.88 2>/dev/null || true").splitlines()),
+            "fdb": sorted(self.sh(host, "bridge fdb show dev vxlan.88 2>/dev/null || true").splitlines()),
+            "route": sorted(self.sh(host, "ip route show table main").splitlines()),
+            "nft": self.sh(host, "nft -s list table ip agentless_overlay 2>/dev/null || true"),
+            "docker-user": self.sh(host, "iptables -S DOCKER-USER 2>/dev/null || true"),
+            "forward": self.sh(host, "sysctl -n net.ipv4.ip_forward"),
+            "subnet.env": self.sh(host, "cat /run/flannel/subnet.env 2>/dev/null || true"),
+            "daemon.json": self.sh(host, "cat /etc/docker/daemon.json 2>/dev/null || true"),
+        }
+
+
+class Namespace:
+    """A network namespace, and our modules run in it as Ansible runs them: as a process with JSON for arguments."""
+
+    def __init__(self) -> None:
+        self.name = unique("aon")
+        run("ip", "netns", "add", self.name)
+        self.sh("ip link set lo up")
+
+    def remove(self) -> None:
+        run("ip", "netns", "del", self.name)
+
+    def sh(self, command: str, check: bool = True) -> str:
+        return run("nsenter", f"--net=/run/netns/{self.name}", "sh", "-c", command, check=check).stdout
+
+    def json(self, command: str) -> Any:
+        return json.loads(self.sh(command) or "[]")
+
+    def module(
+        self,
+        module: str,
+        pyroute2: str = "current",
+        check: bool = False,
+        wrapper: tuple[str, ...] = (),
+        fails: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Run a module; the result is its JSON answer."""
+        paths = [str(ROOT / ".collections")] + ([str(OLD_PYROUTE2)] if pyroute2 == "0.7.2" else [])
+        arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
+            json.dump(arguments, handle)
+            handle.flush()
+            done = run(
+                "nsenter",
+                f"--net=/run/netns/{self.name}",
+                *wrapper,
+                sys.executable,
+                "-m",
+                f"ansible_collections.agentless.overlay.plugins.modules.{module}",
+                handle.name,
+                check=False,
+                PYTHONPATH=":".join(paths),
+            )
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError:
+            raise AssertionError(f"{module}: {done.stdout}\n{done.stderr}") from None
+        assert bool(answer.get("failed")) is fails, answer.get("msg", answer)
+        answer.pop("invocation", None)
+        return answer
+
+    def converge(self, module: str, pyroute2: str = "current", **options: Any) -> dict[str, Any]:
+        """Check, run, run again: the check predicts the run, the second run changes nothing."""
+        predicted = self.module(module, pyroute2, check=True, **options)
+        done = self.module(module, pyroute2, **options)
+        again = self.module(module, pyroute2, **options)
+        for key in ("changed", "operations", "diff"):
+            assert predicted[key] == done[key], key
+        assert not again["changed"] and again["operations"] == [], again["operations"]
+        assert not any(counter["messages"] for counter in again["counters"].values())
+        return done
+
+
+def lines(answer: dict[str, Any], section: str) -> list[str]:
+    """A section of a module's diff as lines with - and +."""
+    for diff in answer["diff"]:
+        if diff["before_header"] == section:
+            before, after = diff["before"].splitlines(), diff["after"].splitlines()
+            return [f"-{line}" for line in before] + [f"+{line}" for line in after]
+    return []

@@ -1,0 +1,269 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules on real vxlan devices in a bare namespace, looked at with iproute2, on both ends of pyroute2's range."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from labs import Namespace, lines
+
+pytestmark = pytest.mark.xdist_group("modules")
+
+LINK = {
+    "name": "vx",
+    "vni": 88,
+    "port": 4789,
+    "local": "10.1.1.1",
+    "learning": False,
+    "mac": "02:00:00:00:00:01",
+    "mtu": 1450,
+    "addresses": ["10.88.50.0/32"],
+}
+
+
+def mac(number: int) -> str:
+    return f"02:00:00:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}:{number & 255:02x}"
+
+
+def peers(count: int, first: int = 2) -> dict[str, list[dict[str, Any]]]:
+    """Options for three objects a peer."""
+    numbers = range(first, first + count)
+    base = [f"10.{100 + n // 256}.{n % 256}.0" for n in numbers]
+    return {
+        "neigh_entry": [{"dst": ip, "lladdr": mac(n)} for ip, n in zip(base, numbers)],
+        "fdb_entry": [{"mac": mac(n), "dst": f"192.168.{n // 256}.{n % 256}"} for n in numbers],
+        "route_entry": [{"dst": f"{ip}/24", "gateway": ip, "onlink": True} for ip in base],
+    }
+
+
+def host(count: int = 3, **link: Any) -> dict[str, Any]:
+    """Options of overlay_host for a device with peers."""
+    sections: dict[str, Any] = {
+        name: [{"device": "vx", "entries": entries, "purge": True}] for name, entries in peers(count).items()
+    }
+    return {"vxlan_link": [{"entries": [{**LINK, **link}]}], **sections}
+
+
+def tables(namespace: Namespace) -> dict[str, Any]:
+    return {
+        "link": re.sub(r"^\d+: ", "", namespace.sh("ip -d link show dev vx | sed 's/ addrgenmode.*//'", check=False)),
+        "address": namespace.sh("ip -4 -o address show dev vx | cut -d: -f2-", check=False),
+        "neigh": sorted(namespace.sh("ip neigh show dev vx nud permanent", check=False).splitlines()),
+        "fdb": sorted(namespace.sh("bridge fdb show dev vx", check=False).splitlines()),
+        "route": sorted(namespace.sh("ip route show").splitlines()),
+    }
+
+
+def test_link_is_made_as_iproute2_sees_it(namespace: Namespace, pyroute2: str) -> None:
+    namespace.converge("vxlan_link", pyroute2, **LINK)
+    link = namespace.json("ip -j -d link show dev vx")[0]
+    data = link["linkinfo"]["info_data"]
+    assert (data["id"], data["port"], data["local"], data["learning"]) == (88, 4789, "10.1.1.1", False)
+    assert (link["mtu"], link["address"]) == (1450, "02:00:00:00:00:01")
+    assert "UP" in link["flags"]
+    assert namespace.sh("ip -4 -o address show dev vx").split()[3] == "10.88.50.0/32"
+    namespace.converge("vxlan_link", pyroute2, name="vx", state="absent")
+    assert "vx" not in namespace.sh("ip link")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "seen"),
+    [
+        ("local", "10.1.1.9", "local 10.1.1.9"),
+        ("ttl", 7, "ttl 7"),
+        ("tos", 8, "tos 0x8"),
+        ("learning", True, "vxlan id 88 local 10.1.1.1 srcport 0 0 dstport 4789 ttl"),
+        ("ageing", 77, "ageing 77"),
+        ("df", "set", "df set"),
+        ("mtu", 1400, "mtu 1400"),
+        ("alias", "hello", "alias hello"),
+    ],
+)
+def test_what_can_change_in_place_does(namespace: Namespace, option: str, value: Any, seen: str) -> None:
+    namespace.module("overlay_host", **host())
+    before = tables(namespace)
+    index = namespace.sh("cat /sys/class/net/vx/ifindex 2>/dev/null; ip -o link show dev vx | cut -d: -f1")
+    done = namespace.converge("overlay_host", **host(**{option: value}))
+    assert len(done["operations"]) == 1 and "vxlan_link: change vx" in done["operations"][0]
+    assert seen in namespace.sh("ip -d link show dev vx")
+    after = tables(namespace)
+    assert index.split()[-1] == namespace.sh("ip -o link show dev vx | cut -d: -f1").split()[-1]
+    for table in ("address", "neigh", "fdb", "route"):
+        assert after[table] == before[table], table
+
+
+@pytest.mark.parametrize(("option", "value", "seen"), [("vni", 99, "vxlan id 99"), ("port", 8472, "dstport 8472")])
+def test_the_rest_recreates_and_puts_everything_back(
+    namespace: Namespace, pyroute2: str, option: str, value: int, seen: str
+) -> None:
+    namespace.module("overlay_host", **host())
+    namespace.sh("ip route add 172.30.0.0/16 via 10.88.50.9 dev vx onlink metric 7")  # somebody else's
+    before = tables(namespace)
+    index = namespace.sh("ip -o link show dev vx | cut -d: -f1")
+    # The module of one resource puts back what is on the device as well.
+    done = namespace.converge("vxlan_link", pyroute2, **{**LINK, option: value})
+    assert "vxlan_link: re-create vx" in done["operations"][0]
+    assert lines(done, "vxlan_link") == [f"-vx {option} {LINK[option]}", f"+vx {option} {value}"]
+    assert [diff["before_header"] for diff in done["diff"]] == ["vxlan_link"]
+    after = tables(namespace)
+    assert seen in after["link"]
+    for table in ("address", "neigh", "fdb", "route"):
+        assert after[table] == before[table], table
+    assert namespace.sh("ip -o link show dev vx | cut -d: -f1") == index
+
+
+def test_a_changed_mac_keeps_the_neighbours(namespace: Namespace) -> None:
+    namespace.module("overlay_host", **host())
+    before = tables(namespace)
+    done = namespace.converge("overlay_host", **host(mac="02:00:00:00:00:99"))
+    assert [diff["before_header"] for diff in done["diff"]] == ["vxlan_link"]
+    after = tables(namespace)
+    assert "02:00:00:00:00:99" in after["link"]
+    assert (after["neigh"], after["route"]) == (before["neigh"], before["route"])
+
+
+@pytest.mark.parametrize("module", ["neigh_entry", "fdb_entry", "route_entry"])
+def test_thousand_entries_are_one_dump_and_one_batch(namespace: Namespace, pyroute2: str, module: str) -> None:
+    namespace.module("vxlan_link", **LINK)
+    options = {"device": "vx", "entries": peers(1000)[module], "purge": True}
+    done = namespace.module(module, pyroute2, **options)
+    assert done["counters"][module] == {"dumps": 1, "requests": 1, "batches": 1, "messages": 1000}
+    count = {"neigh_entry": "ip neigh show dev vx", "fdb_entry": "bridge fdb show dev vx", "route_entry": "ip route show proto 157"}
+    assert len(namespace.sh(count[module]).splitlines()) == 1000
+    again = namespace.module(module, pyroute2, **options)
+    assert not again["changed"]
+    assert again["counters"][module] == {"dumps": 1, "requests": 1, "batches": 0, "messages": 0}
+
+
+def test_the_batch_is_one_system_call(namespace: Namespace) -> None:
+    """The same, counted by strace, which does not believe our counters."""
+    namespace.module("vxlan_link", **LINK)
+    options = {"device": "vx", "entries": peers(1000)["fdb_entry"], "purge": True}
+    sent = []
+    for _run in range(2):
+        trace = f"/tmp/{namespace.name}.trace"
+        namespace.module("fdb_entry", wrapper=("strace", "-f", "-o", trace, "-e", "trace=sendto,sendmsg"), **options)
+        text = namespace.sh(f"cat {trace}; rm {trace}")
+        sent.append([line for line in text.splitlines() if "nlmsg_type=RTM_NEWNEIGH" in line])
+    assert len(sent[0]) == 1
+    assert sent[1] == []
+
+
+@pytest.mark.parametrize("module", ["neigh_entry", "fdb_entry", "route_entry"])
+def test_purge_and_change_touch_just_what_differs(namespace: Namespace, pyroute2: str, module: str) -> None:
+    namespace.module("vxlan_link", **LINK)
+    entries = peers(5)[module]
+    namespace.converge(module, pyroute2, device="vx", entries=entries, purge=True)
+    wrong = {"neigh_entry": "lladdr", "fdb_entry": "dst", "route_entry": "gateway"}[module]
+    value = {"neigh_entry": "02:00:00:00:00:77", "fdb_entry": "10.9.9.9", "route_entry": "10.7.7.7"}[module]
+    changed = [{**entries[0], wrong: value}, *entries[1:4]]
+    done = namespace.converge(module, pyroute2, device="vx", entries=changed, purge=True)
+    assert [operation.split()[1] for operation in done["operations"]] == ["change", "remove"]
+    assert done["counters"][module]["messages"] == 2
+    # Without purge what is not listed stays; absent takes just what is listed.
+    namespace.converge(module, pyroute2, device="vx", entries=[entries[0]])
+    key = {"neigh_entry": "dst", "fdb_entry": "mac", "route_entry": "dst"}[module]
+    done = namespace.converge(module, pyroute2, device="vx", state="absent", **{key: entries[0][key]})
+    assert len(done["operations"]) == 1
+
+
+def test_zero_mac_has_many_destinations(namespace: Namespace, pyroute2: str) -> None:
+    """Head-end replication: entries that share a MAC must not eat each other."""
+    namespace.module("vxlan_link", **LINK)
+    entries = [{"mac": "00:00:00:00:00:00", "dst": f"192.168.0.{n}"} for n in range(2, 5)]
+    namespace.converge("fdb_entry", pyroute2, device="vx", entries=entries, purge=True)
+    assert len(namespace.sh("bridge fdb show dev vx").splitlines()) == 3
+    done = namespace.converge("fdb_entry", pyroute2, device="vx", entries=entries[1:], purge=True)
+    assert done["operations"] == ["fdb_entry: remove 00:00:00:00:00:00 dev vx dst 192.168.0.2 self permanent"]
+    assert len(namespace.sh("bridge fdb show dev vx").splitlines()) == 2
+
+
+def test_what_is_not_ours_is_left_alone(namespace: Namespace) -> None:
+    namespace.sh("ip link add other type vxlan id 5 dstport 4790 local 10.1.1.1; ip link set other up")
+    namespace.sh("ip neigh add 10.50.0.1 lladdr 02:00:00:00:50:01 dev other; bridge fdb add 02:00:00:00:50:01 dev other dst 10.1.1.7")
+    namespace.sh("ip route add 10.50.0.0/24 via 10.50.0.1 dev other onlink proto static")
+    namespace.module("overlay_host", **host())
+    namespace.sh("ip route add 10.51.0.0/24 via 10.50.0.1 dev vx onlink proto static")
+    options = host(0)
+    options["vxlan_link"][0]["purge"] = True
+    options["route_entry"] = [{"entries": [], "purge": True}]
+    namespace.converge("overlay_host", **options)
+    assert "10.50.0.1 lladdr" in namespace.sh("ip neigh show dev other")
+    assert "02:00:00:00:50:01" in namespace.sh("bridge fdb show dev other")
+    assert namespace.sh("ip route show proto static").splitlines() == [
+        "10.50.0.0/24 via 10.50.0.1 dev other onlink ",
+        "10.51.0.0/24 via 10.50.0.1 dev vx onlink ",
+    ]
+    assert namespace.sh("ip route show proto 157") == ""
+
+
+def test_devices_of_ours_that_nobody_wants_go(namespace: Namespace) -> None:
+    first = {**LINK, "name": "vx1", "alias": "agentless.overlay:old"}
+    namespace.module("vxlan_link", **first)
+    namespace.sh("ip link add foreign type vxlan id 5 dstport 4790 local 10.1.1.1")
+    # The new one takes over VNI and port, so the old one has to go first.
+    second = {**LINK, "name": "vx2", "alias": "agentless.overlay:new"}
+    done = namespace.converge("vxlan_link", entries=[second], purge=True)
+    assert [operation.split()[1] for operation in done["operations"][:2]] == ["remove", "add"]
+    names = [link["ifname"] for link in namespace.json("ip -j link show type vxlan")]
+    assert sorted(names) == ["foreign", "vx2"]
+
+
+def test_a_failing_operation_leaves_the_host_as_it_was(namespace: Namespace, pyroute2: str) -> None:
+    namespace.module("overlay_host", **host(3))
+    before = tables(namespace)
+    options = host(6, vni=99)
+    options["fdb_entry"][0]["entries"][4] = {"mac": mac(77), "dst": "2001:db8::7"}  # the wrong family
+    answer = namespace.module("overlay_host", pyroute2, fails=True, **options)
+    assert tables(namespace) == before
+    assert "02:00:00:00:00:4d dev vx dst 2001:db8::7" in answer["msg"]
+    assert "EAFNOSUPPORT: Address family not supported by protocol" in answer["msg"]
+    assert "What to do: the address must be of the same family" in answer["msg"]
+    assert "the host is as it was" in answer["msg"]
+
+
+def test_a_failure_on_an_empty_host_leaves_it_empty(namespace: Namespace) -> None:
+    before = tables(namespace)
+    options = host(3)
+    options["route_entry"][0]["entries"].append({"dst": "10.7.0.0/24", "gateway": "10.7.0.1", "onlink": False})
+    answer = namespace.module("overlay_host", fails=True, **options)
+    assert "ENETUNREACH" in answer["msg"]
+    assert tables(namespace) == before
+    assert namespace.sh("ip -o link | wc -l").strip() == "1"
+
+
+def test_a_connected_network_is_not_replaced(namespace: Namespace) -> None:
+    namespace.module("vxlan_link", **LINK)
+    namespace.sh("ip link add br9 type bridge; ip link set br9 up; ip addr add 10.100.2.1/24 dev br9")
+    answer = namespace.module("route_entry", fails=True, device="vx", entries=peers(1)["route_entry"])
+    assert "10.100.2.0/24 is this host's own directly connected network" in answer["msg"]
+    assert "dev br9" in namespace.sh("ip route show 10.100.2.0/24")
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "words"),
+    [
+        ("vxlan_link", {"name": "vx"}, "vni is required"),
+        ("vxlan_link", {"name": "vx", "vni": 0}, "vni 0 is not from 1 to 16777215"),
+        ("vxlan_link", {"name": "lo", "vni": 3}, "lo exists and is not a vxlan device"),
+        ("vxlan_link", {"name": "vx", "vni": 3, "local": "host1"}, "'host1' is not an IP address"),
+        ("vxlan_link", {"name": "vx", "vni": 3, "dev": "eth9"}, "there is no device eth9"),
+        ("neigh_entry", {"dst": "10.0.0.1", "lladdr": "02:00:00:00:00:01"}, "names no device"),
+        ("neigh_entry", {"device": "vx", "dst": "10.0.0.1"}, "lladdr is required"),
+        ("neigh_entry", {"device": "vx", "dst": "10.0.0.1", "lladdr": "2:3"}, "'2:3' is not a MAC"),
+        ("fdb_entry", {"device": "vx", "mac": "02:00:00:00:00:01"}, "dst is required"),
+        ("fdb_entry", {"device": "nodev", "mac": "02:00:00:00:00:01", "dst": "10.0.0.1"}, "there is no device nodev"),
+        ("route_entry", {"device": "lo", "dst": "10.0.0.1/24"}, "has host bits set"),
+        ("route_entry", {"device": "lo", "dst": "10.0.0.0/24", "entries": []}, "mutually exclusive"),
+        ("fdb_entry", {"device": "lo", "entries": [{"mac": mac(1), "dst": "10.0.0.1"}] * 2}, "is listed twice"),
+    ],
+)
+def test_wrong_options_are_refused_in_words(namespace: Namespace, module: str, options: dict[str, Any], words: str) -> None:
+    before = namespace.sh("ip -d link; ip route; ip neigh")
+    assert words in namespace.module(module, fails=True, **options)["msg"]
+    assert namespace.sh("ip -d link; ip route; ip neigh") == before
