@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from bisect import bisect, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -376,10 +377,11 @@ class _Planner:
 
     def subnets(self, network: Network) -> None:
         given: dict[str, IPNetwork] = {}
+        ranges: list[tuple[int, int, str]] = []
         for node in self.nodes:
             pin = self.pin(node, network)
             if pin is not None:
-                self.claim(given, node.name, pin, network, node.name, "overlay_subnet", "Pin another subnet")
+                self.claim(given, ranges, node.name, pin, network, "overlay_subnet", "Pin another subnet")
         records = self.recorded.get(network.name) or {}
         names = {node.name for node in self.nodes}
         # A host that is out of the inventory today may be back tomorrow: its lease stays its own.
@@ -389,7 +391,7 @@ class _Planner:
             variable = f"{self.leases_file}: {network.name}.{name}"
             subnet = self.subnet_of(name, variable, value, network, "Correct the line; deleting it gives the host a new lease")
             if subnet is not None:
-                self.claim(given, name, subnet, network, name, variable, "Delete one of the two lines, or change the pin")
+                self.claim(given, ranges, name, subnet, network, variable, "Delete one of the two lines, or change the pin")
             elif name in names:
                 names.discard(name)
         new = self.allocate(network, [name for name in sorted(names) if name not in given], given)
@@ -435,17 +437,21 @@ class _Planner:
     def claim(
         self,
         given: dict[str, IPNetwork],
+        ranges: list[tuple[int, int, str]],
         name: str,
         subnet: IPNetwork,
         network: Network,
-        host: str,
         variable: str,
         remedy: str,
     ) -> None:
-        for other, taken in given.items():
-            if subnet in taken or taken in subnet:
-                self.error(host, variable, str(subnet), f"overlaps {other}'s {taken} in network {network.name}", remedy)
+        """Give a subnet to a node, or report whose it overlaps. C(ranges) are those given, sorted, none overlapping."""
+        position = bisect(ranges, (subnet.first, subnet.last, ""))
+        for first, last, other in ranges[max(0, position - 1) : position + 1]:
+            if first <= subnet.last and subnet.first <= last:
+                problem = f"overlaps {other}'s {given[other]} in network {network.name}"
+                self.error(name, variable, str(subnet), problem, remedy)
                 return
+        insort(ranges, (subnet.first, subnet.last, name))
         given[name] = subnet
 
     def allocate(self, network: Network, names: Sequence[str], given: Mapping[str, IPNetwork]) -> dict[str, IPNetwork]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from labs import Lab, Namespace
+from labs import Lab, Namespace, Net
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -27,6 +27,21 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield made
     finally:
         made.down()
+
+
+@pytest.fixture(scope="module")
+def net(lab: Lab) -> Net:
+    """The lab after its first run, with a container on each host."""
+    before = {host: lab.state(host) for host in lab.hosts}
+    predicted = lab.converge("--check", "--diff")
+    assert {host: lab.state(host) for host in lab.hosts} == before, "a check run changed something"
+    done = lab.converge("--diff")
+    assert predicted.diffs == done.diffs
+    assert predicted.changed() == done.changed() == {"docker1": 2, "docker2": 2}
+    made = Net(lab, {host: lab.container(host) for host in lab.hosts})
+    assert set(lab.converge().changed().values()) == {0}
+    made.golden = {host: lab.state(host) for host in lab.hosts}
+    return made
 
 
 @pytest.fixture

@@ -175,6 +175,15 @@ class Lab:
         }
 
 
+@dataclass
+class Net:
+    """The lab after the first run, with a container on each host."""
+
+    lab: Lab
+    addresses: dict[str, str]
+    golden: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 class Namespace:
     """A network namespace, and our modules run in it as Ansible runs them: as a process with JSON for arguments."""
 

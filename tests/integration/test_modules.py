@@ -133,7 +133,11 @@ def test_thousand_entries_are_one_dump_and_one_batch(namespace: Namespace, pyrou
     options = {"device": "vx", "entries": peers(1000)[module], "purge": True}
     done = namespace.module(module, pyroute2, **options)
     assert done["counters"][module] == {"dumps": 1, "requests": 1, "batches": 1, "messages": 1000}
-    count = {"neigh_entry": "ip neigh show dev vx", "fdb_entry": "bridge fdb show dev vx", "route_entry": "ip route show proto 157"}
+    count = {
+        "neigh_entry": "ip neigh show dev vx",
+        "fdb_entry": "bridge fdb show dev vx",
+        "route_entry": "ip route show proto 157",
+    }
     assert len(namespace.sh(count[module]).splitlines()) == 1000
     again = namespace.module(module, pyroute2, **options)
     assert not again["changed"]
@@ -185,7 +189,9 @@ def test_zero_mac_has_many_destinations(namespace: Namespace, pyroute2: str) -> 
 
 def test_what_is_not_ours_is_left_alone(namespace: Namespace) -> None:
     namespace.sh("ip link add other type vxlan id 5 dstport 4790 local 10.1.1.1; ip link set other up")
-    namespace.sh("ip neigh add 10.50.0.1 lladdr 02:00:00:00:50:01 dev other; bridge fdb add 02:00:00:00:50:01 dev other dst 10.1.1.7")
+    namespace.sh(
+        "ip neigh add 10.50.0.1 lladdr 02:00:00:00:50:01 dev other; bridge fdb add 02:00:00:00:50:01 dev other dst 10.1.1.7"
+    )
     namespace.sh("ip route add 10.50.0.0/24 via 10.50.0.1 dev other onlink proto static")
     namespace.module("overlay_host", **host())
     namespace.sh("ip route add 10.51.0.0/24 via 10.50.0.1 dev vx onlink proto static")

@@ -1,0 +1,192 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pure part of the engine: order, consequences, differences; no kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_json, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
+from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
+from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
+from ansible_collections.agentless.overlay.plugins.module_utils._links import Link
+from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError, sort_key
+from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route
+from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import MARK, host_sections, probe_targets
+
+NAMES = {"vxlan_link": Link, "address": Address, "neigh_entry": Neighbour, "fdb_entry": FdbEntry, "route_entry": Route}
+
+
+def state(*entries: Any) -> _transaction.State:
+    made: _transaction.State = {}
+    for name, cls in NAMES.items():
+        made[name] = {entry.key: entry for entry in entries if isinstance(entry, cls)}
+    return made
+
+
+LINK = Link("vx", vni=88, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
+ADDRESS = Address("vx", "10.88.1.0/32")
+NEIGHBOUR = Neighbour("vx", "10.88.2.0", "02:00:00:00:00:02")
+FDB = FdbEntry("vx", "02:00:00:00:00:02", "10.0.0.2")
+ROUTE = Route("10.88.2.0/24", "vx", "10.88.2.0", True)
+ALL = (LINK, ADDRESS, NEIGHBOUR, FDB, ROUTE)
+
+
+def kinds(ops: list[Any]) -> list[str]:
+    return [f"{op.resource} {op.action}" for batch in _transaction.order(ops) for op in batch]
+
+
+def test_additions_come_route_last_and_removals_route_first() -> None:
+    up, _effects = _transaction.plan(state(), state(*ALL))
+    assert kinds(up) == ["vxlan_link add", "address add", "neigh_entry add", "fdb_entry add", "route_entry add"]
+    down, _effects = _transaction.plan(state(*ALL), state(LINK))
+    assert kinds(down) == ["route_entry remove", "fdb_entry remove", "neigh_entry remove", "address remove"]
+
+
+def test_what_is_on_a_removed_device_goes_with_it() -> None:
+    ops, effects = _transaction.plan(state(*ALL), state())
+    assert kinds(ops) == ["vxlan_link remove"] and effects.removed == {"vx"}
+
+
+def test_an_addition_comes_before_a_removal() -> None:
+    """Make before break: a new peer is reachable before an old one goes."""
+    other = Route("10.88.3.0/24", "vx", "10.88.3.0", True)
+    ops, _effects = _transaction.plan(state(LINK, ROUTE), state(LINK, other))
+    assert kinds(ops) == ["route_entry add", "route_entry remove"]
+
+
+def test_a_recreated_device_gets_everything_back() -> None:
+    changed = Link("vx", vni=99, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
+    ops, effects = _transaction.plan(state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
+    assert effects.lost == {"vx"}
+    assert kinds(ops) == ["vxlan_link re-create", "address add", "neigh_entry add", "fdb_entry add", "route_entry add"]
+
+
+def test_a_new_mac_puts_the_neighbours_back() -> None:
+    changed = Link("vx", vni=88, port=4789, local="10.0.0.1", mac="02:00:00:00:00:99", mtu=1450)
+    ops, _effects = _transaction.plan(state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
+    assert kinds(ops) == ["vxlan_link change", "neigh_entry add"]
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        ({"local": "10.0.0.9"}, "change"),
+        ({"local": "fd00::9"}, "re-create"),
+        ({"mtu": 1400, "alias": "x", "up": False}, "change"),
+        ({"ttl": 9, "tos": 8, "learning": True, "ageing": 7, "df": "set"}, "change"),
+        ({"port": 8472}, "re-create"),
+        ({"udpcsum": False}, "re-create"),
+    ],
+)
+def test_only_what_the_kernel_cannot_change_recreates(change: dict[str, Any], action: str) -> None:
+    from dataclasses import replace
+
+    ops, _effects = _transaction.plan(state(LINK), state(replace(LINK, **change)))
+    assert [op.action for op in ops] == [action]
+
+
+def test_a_device_that_takes_over_vni_and_port_waits_for_the_old_one() -> None:
+    old = Link("old", vni=88, port=4789, local="10.0.0.1", alias=MARK + "x")
+    ops, _effects = _transaction.plan(state(old), state(LINK))
+    assert kinds(ops) == ["vxlan_link remove", "vxlan_link add"]
+    elsewhere = Link("old", vni=77, port=4789, local="10.0.0.1", alias=MARK + "x")
+    ops, _effects = _transaction.plan(state(elsewhere), state(LINK))
+    assert kinds(ops) == ["vxlan_link add", "vxlan_link remove"]
+
+
+def test_zero_macs_are_told_apart_by_destination() -> None:
+    zero = [FdbEntry("vx", "00:00:00:00:00:00", f"10.0.0.{n}") for n in (2, 3)]
+    assert zero[0].key != zero[1].key
+    assert FdbEntry("vx", "02:00:00:00:00:02", "10.0.0.2").key == FdbEntry("vx", "02:00:00:00:00:02", "10.0.0.3").key
+
+
+def test_addresses_sort_by_number() -> None:
+    keys = [("vx", "10.88.10.0"), ("vx", "10.88.9.0"), ("vx", None)]
+    assert sorted(keys, key=sort_key) == [("vx", "10.88.9.0"), ("vx", "10.88.10.0"), ("vx", None)]
+
+
+# Docker
+
+OPTIONS = {"bip": "10.88.50.1/24", "mtu": 1450, "ip_masq": False}
+
+
+@pytest.mark.parametrize(
+    ("release", "direct"), [((20, 10), None), ((27, 5), None), ((28, 2), True), ((28, 5), True), ((29, 0), True)]
+)
+def test_each_docker_gets_the_keys_it_knows(release: tuple[int, int], direct: Any) -> None:
+    assert _daemon_json.keys_for(release, OPTIONS) == {
+        "bip": "10.88.50.1/24",
+        "mtu": 1450,
+        "ip-masq": False,
+        "allow-direct-routing": direct,
+    }
+
+
+@pytest.mark.parametrize("release", [(28, 0), (28, 1)])
+def test_docker_that_cannot_be_opened_is_refused(release: tuple[int, int]) -> None:
+    with pytest.raises(OverlayError, match="Upgrade Docker to 28.2"):
+        _daemon_json.keys_for(release, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("version", "release"),
+    [("20.10.24+dfsg1", (20, 10)), ("28.5.2", (28, 5)), ("29.0.0-rc.1", (29, 0)), ("28.2.2+dfsg1", (28, 2))],
+)
+def test_versions_are_understood(version: str, release: tuple[int, int]) -> None:
+    assert Docker(version, True).release == release
+
+
+@pytest.mark.parametrize(
+    ("text", "rendered"),
+    [
+        ("", '{\n  "bip": "10.0.0.1/24"\n}\n'),
+        ("{}\n", '{\n  "bip": "10.0.0.1/24"\n}\n'),
+        ('{"z": 1, "bip": "x", "a": [1, 2]}', '{"z": 1, "bip": "10.0.0.1/24", "a": [1, 2]}'),
+        ('{\n\t"z": "ü",\n\t"mtu": 7\n}\n', '{\n\t"z": "ü",\n\t"bip": "10.0.0.1/24"\n}\n'),
+        ('{ "bip":   "10.0.0.1/24" }', '{ "bip":   "10.0.0.1/24" }'),
+    ],
+)
+def test_a_file_keeps_its_order_and_manner(text: str, rendered: str) -> None:
+    keys = {"bip": "10.0.0.1/24", "mtu": None}
+    assert _daemon_json.render(text, "daemon.json", keys) == rendered
+    assert _daemon_json.render(rendered, "daemon.json", keys) == rendered
+
+
+def test_what_is_not_in_force_needs_a_restart() -> None:
+    keys = {"bip": "10.88.50.1/24", "mtu": 1450, "ip-masq": False}
+    live = Docker("20.10.24", True, gateway="10.88.50.1/24", mtu="1450", masquerade="false")
+    assert _daemon_json.live_differences(live, keys) == []
+    assert len(_daemon_json.live_differences(Docker("20.10.24", True, gateway="172.17.0.1/16"), keys)) == 3
+
+
+# One host's part
+
+
+def test_a_host_gets_its_peers_and_not_itself() -> None:
+    nodes = [Node(f"docker{n}", f"192.168.65.{n}", subnet=f"10.88.{n}.0/24") for n in (1, 2, 3)]
+    plan = make_plan([{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}], nodes).as_dict()
+    sections = host_sections(plan, "docker2")
+    for section in ("neigh_entry", "fdb_entry", "route_entry"):
+        assert len(sections[section][0]["entries"]) == 2 and sections[section][0]["purge"]
+    assert [entry["dst"] for entry in sections["route_entry"][0]["entries"]] == ["10.88.1.0/24", "10.88.3.0/24"]
+    assert sections["docker_bip"][0]["bip"] == "10.88.2.1/24"
+    assert probe_targets(plan, "docker2", {"docker1": {"name": "c1", "address": "10.88.1.2"}, "docker3": None}) == [
+        {"name": "docker1", "address": "10.88.1.1"},
+        {"name": "docker1/c1", "address": "10.88.1.2"},
+        {"name": "docker3", "address": "10.88.3.1"},
+    ]
+
+
+def test_both_sides_mark_what_is_ours_alike() -> None:
+    """The one constant that controller and host cannot import from each other."""
+    from ansible_collections.agentless.overlay.plugins.module_utils import _resource
+
+    assert MARK == _resource.MARK

@@ -1,0 +1,228 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The planner: values in, plan or errors out; no kernel, no file, no Ansible."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, Plan, make_plan, vtep_mac
+
+NETWORK = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}
+
+
+def nodes(count: int) -> list[Node]:
+    return [Node(f"docker{n}", f"192.168.{n // 250}.{n % 250 + 1}") for n in range(1, count + 1)]
+
+
+def messages(plan: Plan) -> list[str]:
+    return [str(error) for error in plan.errors]
+
+
+def subnets(plan: Plan, network: str = "demo") -> dict[str, str]:
+    return {name: str(subnet) for name, subnet in plan.subnets[network].items()}
+
+
+def test_defaults_are_those_of_the_articles() -> None:
+    plan = make_plan([NETWORK], nodes(2))
+    network = plan.as_dict()["networks"]["demo"]
+    assert {key: network[key] for key in ("backend", "port", "device", "mtu", "attach")} == {
+        "backend": "vxlan",
+        "port": 4789,
+        "device": "vxlan.88",
+        "mtu": 1450,
+        "attach": "docker0",
+    }
+
+
+def test_a_part_of_the_plan_follows_from_the_lease() -> None:
+    node = Node("docker1", "192.168.65.3", subnet="10.88.50.0/24")
+    assert make_plan([NETWORK], [node]).as_dict()["networks"]["demo"]["nodes"] == {
+        "docker1": {
+            "underlay_ip": "192.168.65.3",
+            "subnet": "10.88.50.0/24",
+            "vtep_ip": "10.88.50.0",
+            "vtep_mac": vtep_mac("demo", 88, "docker1"),
+            "gateway": "10.88.50.1",
+        }
+    }
+
+
+def test_macs_are_local_unicast_and_differ() -> None:
+    macs = [vtep_mac(network, vni, f"n{n}") for network in ("a", "b") for vni in (1, 2) for n in range(2500)]
+    assert len(set(macs)) == 10000
+    assert all(int(mac[:2], 16) & 3 == 2 for mac in macs)
+    # What is on hosts already must not change with a version of this collection.
+    assert vtep_mac("demo", 88, "docker1") == "c6:88:e3:6e:57:75"
+
+
+def test_order_and_company_do_not_matter() -> None:
+    fleet = nodes(40)
+    first = make_plan([NETWORK], fleet)
+    shuffled = fleet[:]
+    random.Random(1).shuffle(shuffled)
+    assert make_plan([NETWORK], shuffled).as_dict() == first.as_dict()
+    joined = [Node("aaa", "172.16.0.1"), *shuffled, Node("zzz", "172.16.0.2")]
+    later = subnets(make_plan([NETWORK], joined, first.leases))
+    assert {name: later[name] for name in subnets(first)} == subnets(first)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_leases_never_move_and_never_overlap(seed: int) -> None:
+    """Hosts come and go at random, with pins or without; a lease once given stays, and no two overlap."""
+    chance = random.Random(seed)
+    network = {**NETWORK, "cidr": "10.88.0.0/20"}
+    recorded: dict[str, dict[str, str]] = {}
+    seen: dict[str, str] = {}
+    pool = [Node(f"h{n}", f"192.168.0.{n + 1}", subnet=f"10.88.{n}.0/25" if n in (3, 5) else None) for n in range(13)]
+    for _round in range(15):
+        plan = make_plan([network], chance.sample(pool, chance.randint(1, 13)), recorded)
+        pinned_late = [error for error in plan.errors if "overlaps" in error.problem]
+        if pinned_late:  # a pin onto somebody's recorded lease is an error, and changes nothing
+            assert plan.errors == pinned_late
+            continue
+        assert not plan.errors, messages(plan)
+        recorded = plan.leases
+        for name, subnet in subnets(plan).items():
+            assert seen.setdefault(name, subnet) == subnet
+        given = list(plan.subnets["demo"].values())
+        assert not any(a in b for a in given for b in given if a is not b)
+
+
+def test_pin_comes_before_record_before_free_slot() -> None:
+    recorded = {"demo": {"docker1": "10.88.7.0/24", "docker2": "10.88.8.0/24"}}
+    plan = make_plan([NETWORK], [Node("docker1", "192.168.0.1", subnet="10.88.50.0/24"), *nodes(3)[1:]], recorded)
+    assert subnets(plan)["docker1"] == "10.88.50.0/24"
+    assert subnets(plan)["docker2"] == "10.88.8.0/24"
+    assert list(plan.new["demo"]) == ["docker3"]
+
+
+def test_the_lease_of_a_host_that_is_away_stays_its_own() -> None:
+    network = {**NETWORK, "cidr": "10.88.0.0/28"}
+    recorded = {"demo": {"gone": "10.88.0.4/30"}}
+    plan = make_plan([network], nodes(3), recorded)
+    assert "gone" in messages(plan)[0] and "full: all 3 leases of /30 are taken" in messages(plan)[0]
+    assert subnets(make_plan([network], [Node("gone", "192.168.9.9"), *nodes(2)], recorded))["gone"] == "10.88.0.4/30"
+
+
+def test_a_pin_may_be_larger_or_smaller_than_the_others() -> None:
+    fleet = [
+        Node("big", "192.168.0.1", subnet="10.88.64.0/18"),
+        Node("small", "192.168.0.2", subnet="10.88.1.0/28"),
+        *nodes(150)[2:],
+    ]
+    plan = make_plan([NETWORK], fleet)
+    assert not plan.errors
+    given = sorted(plan.subnets["demo"].values())
+    assert not any(left.last >= right.first for left, right in zip(given, given[1:]))
+
+
+def test_the_smallest_underlay_decides_the_mtu() -> None:
+    fleet = [*nodes(2), Node("wg", "192.168.9.9", underlay_mtu="1420")]
+    assert make_plan([NETWORK], fleet).networks["demo"].mtu == 1370
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ({"vni": 0}, "vni = 0: not a whole number from 1 to 16777215"),
+        ({"vni": None}, "vni = not set: not a whole number"),
+        ({"vni": True}, "vni = True: not a whole number"),
+        ({"vni": 2**24}, "vni = 16777216: not a whole number"),
+        ({"cidr": "10.88.0.1/16"}, "has host bits; the network is 10.88.0.0/16. Write 10.88.0.0/16."),
+        ({"cidr": "10.88.0.0"}, "not a network in the form"),
+        ({"cidr": "hosts/16"}, "not a network in the form"),
+        ({"cidr": None}, "cidr = not set"),
+        ({"cidr": "10.88.0.0/31"}, "too small to be divided"),
+        ({"cidr": "224.0.0.0/8"}, "not a network of unicast addresses"),
+        ({"cidr": "fd00::/48"}, "an IPv6 network; the vxlan backend is IPv4 only"),
+        ({"subnet_len": 31}, "subnet_len = 31: not a whole number from 18 to 30"),
+        ({"subnet_len": 16}, "subnet_len = 16: not a whole number from 18 to 30"),
+        ({"port": 0}, "port = 0"),
+        ({"device": "a/b"}, "not a device name"),
+        ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and vxlan needs 50 of it"),
+        ({"mtu": 100}, "not an MTU from 576"),
+        ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan."),
+        ({"attach": "br0"}, "there is no such choice. Choose from: docker0."),
+        ({"name": "a b"}, "not a name"),
+        ({"vnl": 1}, "vnl = 1: there is no such option. Known are: name"),
+    ],
+)
+def test_a_wrong_network_is_refused(network: dict[str, Any], words: str) -> None:
+    plan = make_plan([{**NETWORK, **network}], nodes(2))
+    assert len(plan.errors) == 1, messages(plan)
+    assert words in messages(plan)[0]
+    assert messages(plan)[0].startswith("group overlay: overlay_networks[0].")
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"underlay_ip": None}, "overlay_underlay_ip = not set: no underlay address is known"),
+        ({"underlay_ip": "docker1.example.org"}, "not an IP address (names are not resolved)"),
+        ({"underlay_ip": "224.0.0.1"}, "not an address of a single other host"),
+        ({"underlay_ip": "127.0.0.1"}, "not an address of a single other host"),
+        ({"underlay_ip": "0.0.0.0"}, "not an address of a single other host"),
+        ({"underlay_ip": "fd00::1"}, "an IPv6 address"),
+        ({"underlay_ip": "192.168.0.3"}, "docker2 has the same underlay address"),
+        ({"underlay_ip": "10.88.1.1"}, "lies inside network demo"),
+        ({"subnet": "10.88.50.1/24"}, "has host bits; the network is 10.88.50.0/24"),
+        ({"subnet": "10.89.0.0/24"}, "not inside network demo, 10.88.0.0/16"),
+        ({"subnet": "10.88.0.0/16"}, "not from /17 to /30"),
+        ({"subnet": "10.88.0.0/31"}, "not from /17 to /30"),
+        ({"subnet": 7}, "not a network in the form"),
+        ({"subnet": {"other": "10.88.1.0/24"}}, "there is no such network"),
+        ({"underlay_mtu": "big"}, "overlay_underlay_mtu = 'big': not an MTU"),
+    ],
+)
+def test_a_wrong_host_is_refused(node: dict[str, Any], words: str) -> None:
+    values = {"underlay_ip": "192.168.0.9", **node}
+    plan = make_plan([NETWORK], [*nodes(3)[1:], Node("x", **values)])
+    assert len(plan.errors) == 1, messages(plan)
+    assert messages(plan)[0].startswith("x: overlay_") and words in messages(plan)[0]
+
+
+def test_overlapping_pins_are_refused() -> None:
+    fleet = [Node("a", "192.168.0.1", subnet="10.88.50.0/24"), Node("b", "192.168.0.2", subnet="10.88.50.128/25")]
+    assert messages(make_plan([NETWORK], fleet)) == [
+        "b: overlay_subnet = '10.88.50.128/25': overlaps a's 10.88.50.0/24 in network demo. Pin another subnet."
+    ]
+
+
+@pytest.mark.parametrize("networks", [None, [], {}, "x", [7]])
+def test_no_networks_is_an_error(networks: Any) -> None:
+    assert len(make_plan(networks, nodes(1)).errors) == 1
+
+
+def test_no_nodes_is_an_error() -> None:
+    assert "the group has no host" in messages(make_plan([NETWORK], []))[0]
+
+
+def test_numbers_may_come_as_text() -> None:
+    """As they do from -e and from ini inventories."""
+    plan = make_plan([{**NETWORK, "vni": "88", "port": "8472", "mtu": "1400"}], nodes(1))
+    assert not plan.errors and (plan.networks["demo"].vni, plan.networks["demo"].port) == (88, 8472)
+
+
+def test_a_large_fleet_is_planned_in_one_pass() -> None:
+    """Ten times the nodes take about ten times as long, not a hundred times."""
+    network = {**NETWORK, "cidr": "10.0.0.0/8", "subnet_len": 24}
+    times = []
+    for count in (300, 3000):
+        fleet = [Node(f"h{n}", f"172.{16 + n // 62500}.{n // 250 % 250}.{n % 250 + 1}") for n in range(count)]
+        start = time.process_time()
+        plan = make_plan([network], fleet)
+        plan.as_dict()
+        times.append(time.process_time() - start)
+        assert not plan.errors and len(plan.subnets["demo"]) == count
+        # And once more from the record, where every lease is compared with the others.
+        start = time.process_time()
+        assert not make_plan([network], fleet, plan.leases).errors
+        times[-1] += time.process_time() - start
+    assert times[1] < 40 * times[0]
