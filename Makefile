@@ -63,7 +63,7 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 	bash tests/sanity.sh
 
 check: packages $(OLD)/ready ## unit and integration tests
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile
 
 molecule: packages ## the molecule scenarios
 	molecule test --all

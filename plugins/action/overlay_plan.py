@@ -16,6 +16,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
+    NETADDR_IMPORT_ERROR,
     Node,
     Plan,
     PlanError,
@@ -32,6 +33,10 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
+        if NETADDR_IMPORT_ERROR is not None:
+            raise AnsibleActionFail(
+                "The planner needs netaddr on the controller (pip: netaddr; Debian, Fedora: python3-netaddr)"
+            ) from NETADDR_IMPORT_ERROR
         _validation, arguments = self.validate_argument_spec({"group": {"type": "str", "default": "overlay"}})
         variables = task_vars or {}
         names = list(variables["groups"].get(arguments["group"], []))
@@ -96,7 +101,8 @@ class ActionModule(ActionBase):
         # A host name in ansible_host is handed on, to be refused by name.
         address = variables.get("overlay_underlay_ip", variables.get("ansible_host"))
         return Node(
-            name=name,
+            # Without Ansible's tags: the name will be a key of the record.
+            name=str(name),
             underlay_ip=None if address is None else str(address),
             subnet=variables.get("overlay_subnet"),
             underlay_mtu=variables.get("overlay_underlay_mtu", DEFAULT_UNDERLAY_MTU),

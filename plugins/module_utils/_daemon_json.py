@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._files import File, read_file, write_file
@@ -123,7 +123,7 @@ class DaemonJson(Resource[File]):
         return spec
 
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
-        assert isinstance(spec, DaemonSpec)
+        spec = cast(DaemonSpec, spec)
         if not spec.path:
             return {}
         found = read_file(spec.path)

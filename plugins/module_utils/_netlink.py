@@ -20,6 +20,9 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
+# The message classes are imported here for all, where their absence is handled once.
+__all__ = ["Counters", "Message", "NetlinkError", "Session", "attributes", "ifaddrmsg", "ifinfmsg", "ndmsg", "rtmsg"]
+
 PYROUTE2_IMPORT_ERROR: Optional[str] = None
 try:
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg

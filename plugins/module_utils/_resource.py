@@ -12,7 +12,7 @@ C(apply) (operations to the host). Whoever knows one knows all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar
+from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETLINK, Message, Session, ifinfmsg
 
@@ -70,9 +70,7 @@ class Op(Generic[E]):
 
     @property
     def entry(self) -> E:
-        entry = self.after if self.after is not None else self.before
-        assert entry is not None
-        return entry
+        return cast(E, self.after if self.after is not None else self.before)
 
     def __str__(self) -> str:
         return "%s: %s %s" % (self.resource, self.action, self.entry)

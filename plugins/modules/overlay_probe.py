@@ -106,7 +106,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     sources: Dict[str, List[str]] = {"host": []}
     if pid:
-        sources["container"] = ["nsenter", "--target=%d" % pid, "--net", "--"]
+        sources["container"] = ["nsenter", "--target=%s" % pid, "--net", "--"]
 
     def probe(job: Tuple[str, Dict[str, str], int]) -> Dict[str, Any]:
         source, target, size = job

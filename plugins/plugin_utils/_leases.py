@@ -72,7 +72,11 @@ def read(path: str) -> dict[str, dict[str, Any]]:
 
 
 def render(records: Mapping[str, Mapping[str, Any]]) -> str:
-    kept = {name: dict(sorted(nodes.items())) for name, nodes in sorted(records.items()) if nodes}
+    kept = {
+        str(name): {str(node): str(subnet) for node, subnet in sorted(nodes.items())}
+        for name, nodes in sorted(records.items())
+        if nodes
+    }
     return _HEADER + yaml.safe_dump({VARIABLE: kept}, default_flow_style=False, sort_keys=False)
 
 

@@ -17,7 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from netaddr import AddrFormatError, IPAddress, IPNetwork
+NETADDR_IMPORT_ERROR: ImportError | None = None
+try:
+    from netaddr import AddrFormatError, IPAddress, IPNetwork
+except ImportError as error:
+    NETADDR_IMPORT_ERROR = error
 
 VXLAN_OVERHEAD = 50  # outer Ethernet 14, IPv4 20, UDP 8, vxlan 8 bytes
 DEFAULT_UNDERLAY_MTU = 1500
@@ -385,8 +389,12 @@ class _Planner:
         records = self.recorded.get(network.name) or {}
         names = {node.name for node in self.nodes}
         # A host that is out of the inventory today may be back tomorrow: its lease stays its own.
+        kept: list[IPNetwork] = []
         for name, value in sorted(records.items()):
             if name in given:
+                # Pinned since: what it had is kept from others, for the day the pin goes.
+                former = _as_network(value)
+                kept += [] if isinstance(former, str) or former not in network.cidr else [former]
                 continue
             variable = f"{self.leases_file}: {network.name}.{name}"
             subnet = self.subnet_of(name, variable, value, network, "Correct the line; deleting it gives the host a new lease")
@@ -394,7 +402,7 @@ class _Planner:
                 self.claim(given, ranges, name, subnet, network, variable, "Delete one of the two lines, or change the pin")
             elif name in names:
                 names.discard(name)
-        new = self.allocate(network, [name for name in sorted(names) if name not in given], given)
+        new = self.allocate(network, [name for name in sorted(names) if name not in given], given, kept)
         members = {node.name for node in self.nodes}
         self.plan.subnets[network.name] = {
             name: subnet for name, subnet in {**given, **new}.items() if name in members and name in self.plan.underlay
@@ -454,7 +462,9 @@ class _Planner:
         insort(ranges, (subnet.first, subnet.last, name))
         given[name] = subnet
 
-    def allocate(self, network: Network, names: Sequence[str], given: Mapping[str, IPNetwork]) -> dict[str, IPNetwork]:
+    def allocate(
+        self, network: Network, names: Sequence[str], given: Mapping[str, IPNetwork], kept: Sequence[IPNetwork]
+    ) -> dict[str, IPNetwork]:
         """Free slots for new nodes. Where a node's search begins follows from its name alone,
 
         so that two checkouts of one inventory agree before either has recorded anything.
@@ -463,7 +473,7 @@ class _Planner:
         size = 2 ** (32 - network.subnet_len)
         base = network.cidr.first
         taken: set[int] = {0}  # like flannel: the first is the network's own address, which confuses people
-        for subnet in given.values():
+        for subnet in (*given.values(), *kept):
             taken.update(range((subnet.first - base) // size, (subnet.last - base) // size + 1))
         found: dict[str, IPNetwork] = {}
         for name in names:

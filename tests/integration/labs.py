@@ -76,6 +76,11 @@ class Played:
                 pending[section].append(line)
         return played
 
+    @property
+    def text(self) -> str:
+        """The output with its line breaks undone: Ansible wraps long messages."""
+        return " ".join(self.output.split())
+
     def changed(self) -> dict[str, int]:
         return {host: counts["changed"] for host, counts in self.recap.items()}
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from labs import Lab
 
-pytestmark = pytest.mark.xdist_group("modules")
-
 
 @pytest.fixture
 def unmade(tmp_path: Path) -> Lab:
@@ -45,7 +43,7 @@ def test_all_errors_come_at_once(unmade: Lab) -> None:
     )
     played = unmade.play("-vv")
     assert played.code != 0
-    text = played.output
+    text = played.text
     for words in (
         "docker2: overlay_underlay_ip = '192.168.65.3': docker1 has the same underlay address. Give each host its own.",
         "docker3: overlay_underlay_ip = 'docker3.example.org': not an IP address (names are not resolved).",
@@ -73,30 +71,30 @@ def test_a_network_that_only_one_host_has_is_an_error(unmade: Lab) -> None:
     unmade.hosts["docker2"]["overlay_networks"] = [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 89}]
     unmade.write_inventory()
     played = unmade.play()
-    assert "docker2: overlay_networks = " in played.output and "differs from what docker1 has" in played.output
+    assert "docker2: overlay_networks = " in played.text and "differs from what docker1 has" in played.text
 
 
 def test_a_record_that_cannot_be_written_stops_the_run(unmade: Lab) -> None:
     unmade.hosts["docker1"].pop("overlay_subnet")
     unmade.write_inventory(overlay_leases="/proc/nowhere/leases.yml")
     played = unmade.play()
-    assert played.code != 0 and "unreachable=1" not in played.output
-    assert "/proc/nowhere/leases.yml: leases cannot be recorded" in played.output
-    assert "No host was touched" in played.output
+    assert played.code != 0 and "unreachable=1" not in played.text
+    assert "/proc/nowhere/leases.yml: leases cannot be recorded" in played.text
+    assert "No host was touched" in played.text
 
 
 def test_a_broken_record_is_an_error(unmade: Lab) -> None:
     records = unmade.inventory / "leases.yml"
     records.write_text("overlay_lease_records:\n  demo:\n    docker9: 10.88.87.0/24\n    docker8: 10.99.0.0/24\n")
     unmade.write_inventory(overlay_leases=str(records))
-    text = unmade.play().output
+    text = unmade.play().text
     assert "overlaps docker2's 10.88.87.0/24 in network demo" in text
     assert "demo.docker8 = '10.99.0.0/24': not inside network demo" in text
     records.write_text("overlay_lease_records: [")
-    assert "leases.yml: cannot be read" in unmade.play().output
+    assert "leases.yml: cannot be read" in unmade.play().text
 
 
 def test_hosts_that_are_not_there_are_unreachable_and_not_unchanged(unmade: Lab) -> None:
     played = unmade.play("--check")
     assert played.code == 4
-    assert "There is no namespace" in played.output and "make lab" in played.output
+    assert "There is no namespace" in played.text and "make lab" in played.text

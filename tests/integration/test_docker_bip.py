@@ -14,8 +14,6 @@ import pytest
 import yaml
 from labs import Lab
 
-pytestmark = pytest.mark.xdist_group("docker")
-
 DAEMON_JSON = """{
     "log-driver": "json-file",
     "mtu": 1400,

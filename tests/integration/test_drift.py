@@ -9,8 +9,6 @@ from __future__ import annotations
 import pytest
 from labs import Net
 
-pytestmark = pytest.mark.xdist_group("drift")
-
 NEIGH = "10.88.87.0 dev vxlan.88 lladdr {mac} permanent"
 FDB = "{mac} dev vxlan.88 dst 192.168.65.4 self permanent"
 ROUTE = "10.88.87.0/24 via 10.88.87.0 dev vxlan.88 proto 157 onlink"

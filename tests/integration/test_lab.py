@@ -9,21 +9,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from labs import Lab, run, unique
 
-pytestmark = pytest.mark.xdist_group("modules")
+
+def mentions(pid: str, word: str) -> bool:
+    """Whether a process has a word in its command line or environment."""
+    for name in ("cmdline", "environ"):
+        try:
+            if word.encode() in Path(f"/proc/{pid}/{name}").read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def traces(prefix: str) -> dict[str, str]:
     """What a lab could leave behind on the machine."""
-    processes = [
-        pid
-        for pid in os.listdir("/proc")
-        if pid.isdigit()
-        and prefix.encode() in Path(f"/proc/{pid}/environ").read_bytes() + Path(f"/proc/{pid}/cmdline").read_bytes()
-        if int(pid) not in (os.getpid(), os.getppid())
-    ]
+    processes = [pid for pid in os.listdir("/proc") if pid.isdigit() and mentions(pid, prefix)]
     return {
         "namespaces": run("sh", "-c", f"ip netns list | grep {prefix} || true").stdout,
         "mounts": run("sh", "-c", f"grep {prefix} /proc/mounts || true").stdout,
@@ -64,10 +66,10 @@ def test_a_lab_of_another_size_comes_with_its_inventory(tmp_path: Path) -> None:
         assert run("ip", "netns", "list").stdout.count(f"{prefix}-docker") == 5
         lab.inventory = tmp_path / "five"
         planned = lab.play("--tags", "none")
-        assert planned.code == 0 and planned.changed() == {"docker1": 1}
+        assert planned.code == 0 and sum(planned.changed().values()) == 1
         leases = (tmp_path / "five/group_vars/overlay/leases.yml").read_text()
         assert [leases.count(f"docker{number}: 10.88.") for number in range(1, 6)] == [1] * 5
-        assert lab.play("--tags", "none").changed() == {"docker1": 0}
+        assert sum(lab.play("--tags", "none").changed().values()) == 0
     finally:
         removed = lab.play(*options, "-e", "lab_state=absent", playbook="playbooks/lab.yml")
     assert removed.code == 0 and removed.recap["localhost"]["changed"] == 1

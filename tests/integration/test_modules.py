@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from labs import Namespace, lines
 
-pytestmark = pytest.mark.xdist_group("modules")
-
 LINK = {
     "name": "vx",
     "vni": 88,

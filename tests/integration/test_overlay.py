@@ -12,8 +12,6 @@ import time
 import pytest
 from labs import Lab, Net
 
-pytestmark = pytest.mark.xdist_group("overlay")
-
 
 def other(host: str) -> str:
     return "docker2" if host == "docker1" else "docker1"
@@ -153,15 +151,36 @@ def test_a_limited_run_sees_the_same_peers(net: Net) -> None:
     assert set(lab.converge().changed().values()) == {0}
 
 
+def test_verify_names_the_pair_that_is_cut(net: Net) -> None:
+    """A drop on the way to one container: the hosts still reach each other, and the run fails with that pair."""
+    lab, far = net.lab, net.addresses["docker2"]
+    assert lab.play("--tags", "verify").code == 0
+    lab.sh("docker2", f"iptables -t raw -I PREROUTING -i vxlan.88 -d {far} -j DROP")
+    try:
+        played = lab.play("--tags", "verify")
+        assert played.code == 2 and played.recap["docker1"]["failed"] == 1
+        # From host and container, small and full; what docker2's container sends has no answer either.
+        assert "No answer to 4 of 8 pings" in played.text
+        for source in ("host", "container"):
+            assert f"{source} -> docker2/c1 ({far}), 84 bytes: " in played.text
+        assert "-> docker2 (10.88.87.1)" not in played.text
+        # Of a host outside the run nothing is required.
+        assert lab.play("--tags", "verify", "--limit", "docker1").code == 0
+    finally:
+        lab.sh("docker2", f"iptables -t raw -D PREROUTING -i vxlan.88 -d {far} -j DROP")
+    assert lab.play("--tags", "verify").code == 0
+
+
 def test_a_restart_that_would_hit_containers_is_refused(net: Net) -> None:
     lab = net.lab
     lab.write_inventory(overlay_networks=[{**lab.networks[0], "mtu": 1400}])
     try:
         played = lab.play()
         assert played.code != 0
-        assert "docker1 has to restart" in played.output and "would stop these containers: c1" in played.output
+        assert "has to restart (the default network's mtu is 1450, not 1400)" in played.text
+        assert "would stop these containers: c1" in played.text
         left = lab.play("-e", "overlay_docker_restart=never")
-        assert left.code == 0 and "waits for a restart by you" in left.output
+        assert left.code == 0 and "waits for a restart by you" in left.text
         assert "Up" in lab.sh("docker1", "docker ps --format '{{.Status}}'")
         lab.converge("-e", "overlay_docker_restart=always")
         assert set(lab.converge().changed().values()) == {0}

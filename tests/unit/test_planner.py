@@ -103,6 +103,15 @@ def test_pin_comes_before_record_before_free_slot() -> None:
     assert list(plan.new["demo"]) == ["docker3"]
 
 
+def test_what_a_pinned_host_had_before_is_kept_for_it() -> None:
+    network = {**NETWORK, "cidr": "10.88.0.0/28"}
+    recorded = {"demo": {"docker1": "10.88.0.4/30"}}
+    fleet = [Node("docker1", "192.168.0.1", subnet="10.88.0.8/30"), *nodes(2)[1:]]
+    plan = make_plan([network], fleet, recorded)
+    assert subnets(plan) == {"docker1": "10.88.0.8/30", "docker2": "10.88.0.12/30"}
+    assert subnets(make_plan([network], nodes(2), plan.leases)) == {"docker1": "10.88.0.4/30", "docker2": "10.88.0.12/30"}
+
+
 def test_the_lease_of_a_host_that_is_away_stays_its_own() -> None:
     network = {**NETWORK, "cidr": "10.88.0.0/28"}
     recorded = {"demo": {"gone": "10.88.0.4/30"}}
