@@ -65,10 +65,13 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 check: packages $(OLD)/ready ## unit and integration tests
 	pytest -n 2 --dist loadfile
 
+bench: packages ## our modules beside iproute2's batches; N="100 1000" for how many peers
+	$(BIN)/python bench/entries.py $(N)
+
 molecule: packages ## the molecule scenarios
 	molecule test --all
 
-test: lint sanity check ## everything that has to pass
+test: lint sanity molecule check ## everything that has to pass
 
 clean: ## remove what was built here
 	rm -rf $(VENV) .cache .ansible .mypy_cache .pytest_cache .ruff_cache *.tar.gz

@@ -158,7 +158,7 @@ def _run(module: AnsibleModule, sections: Mapping[str, Sequence[Mapping[str, Any
         answer = _transaction.result(transaction, host)
         if not module.check_mode:
             _transaction.apply(host, transaction)
-            answer = _transaction.result(transaction, host)
+            answer["counters"] = _transaction.costs(host)
     except OverlayError as error:
         module.fail_json(msg=str(error))
     except _netlink.NetlinkError as error:

@@ -255,7 +255,11 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
         "changed": transaction.changed,
         "operations": [str(op) for op in transaction.ops],
         "diff": diffs,
-        "counters": {
-            name: asdict(counters) for name, counters in sorted(host.session.counters.items()) if any(asdict(counters).values())
-        },
+        "counters": costs(host),
     }
+
+
+def costs(host: Host) -> Dict[str, Dict[str, int]]:
+    """What each resource has cost so far."""
+    counters = {name: asdict(counter) for name, counter in sorted(host.session.counters.items())}
+    return {name: counter for name, counter in counters.items() if any(counter.values())}

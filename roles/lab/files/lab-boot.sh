@@ -8,30 +8,46 @@
 set -euo pipefail
 
 hostname "$LAB_HOST"
-mount -t proc proc /proc
+
+# The machine's own root file system, or another one under a layer of its own.
+root=
+if [ -n "${LAB_ROOT:-}" ]; then
+  root=$LAB_HOST_DIR/root
+  mkdir -p "$root" "$LAB_HOST_DIR/upper" "$LAB_HOST_DIR/work"
+  mount -t overlay -o "lowerdir=$LAB_ROOT,upperdir=$LAB_HOST_DIR/upper,workdir=$LAB_HOST_DIR/work" overlay "$root"
+  mount --rbind /dev "$root/dev"
+fi
+mount -t proc proc "$root/proc"
 
 # A sysfs mounted here shows this namespace's devices, but it hides the control
 # groups, without which dockerd ends with "Devices cgroup isn't mounted".
 keep=$LAB_HOST_DIR/cgroup
 mkdir -p "$keep"
 mount --rbind /sys/fs/cgroup "$keep"
-mount -t sysfs sysfs /sys
-mount --rbind "$keep" /sys/fs/cgroup
+mount -t sysfs sysfs "$root/sys"
+mount --rbind "$keep" "$root/sys/fs/cgroup"
 umount -l "$keep"
 rmdir "$keep"
 
-mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/lock /run/etc /run/etc-work /var/lib/docker
-mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc-work overlay /etc
-mkdir -p /etc/docker /etc/init.d
-mount --bind "$LAB_HOST_DIR/etc-docker" /etc/docker
-mount --bind "$LAB_HOST_DIR/docker" /var/lib/docker
-echo "$LAB_HOST" >/etc/hostname
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
+mkdir -p "$root/run/lock" "$root/var/lib/docker"
+if [ -z "$root" ]; then
+  mkdir -p /run/etc /run/etc-work
+  mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc-work overlay /etc
+fi
+mkdir -p "$root/etc/docker" "$root/etc/init.d"
+mount --bind "$LAB_HOST_DIR/etc-docker" "$root/etc/docker"
+mount --bind "$LAB_HOST_DIR/docker" "$root/var/lib/docker"
+echo "$LAB_HOST" >"$root/etc/hostname"
 # The distribution's script raises limits, which a process without
 # CAP_SYS_RESOURCE may not.
-sed "s|@CGROUP@|$LAB_CGROUP|" "$LAB_FILES/docker.init" >/run/docker.init
-chmod 755 /run/docker.init
-rm -f /etc/init.d/docker
-cp /run/docker.init /etc/init.d/docker
-rm -f /etc/default/docker
+rm -f "$root/etc/init.d/docker" "$root/etc/default/docker"
+sed "s|@CGROUP@|$LAB_CGROUP|" "$LAB_FILES/docker.init" >"$root/etc/init.d/docker"
+chmod 755 "$root/etc/init.d/docker"
+if [ -n "$root" ]; then
+  mkdir -p "$root/run/machine"
+  cd "$root"
+  pivot_root . run/machine
+  umount -l /run/machine
+fi
 exec tini -- sleep infinity

@@ -8,7 +8,9 @@
 # one bridge that lives in a network namespace of its own, so that no device,
 # address or rule of the machine itself is touched.
 #
-#   lab.sh up NAME=ADDRESS/LEN ...   what is missing is made; prints what it made
+#   lab.sh up NAME=ADDRESS/LEN[@ROOT] ...
+#                                    what is missing is made; prints what it made. ROOT is a root
+#                                    file system (of debootstrap) to use in place of the machine's
 #   lab.sh down [NAME ...]           no names: the whole lab; prints what it removed
 #   lab.sh list                      a line each: NAME PID
 #   lab.sh exec NAME COMMAND ...     run a command on a lab host
@@ -63,7 +65,8 @@ make_image() {
 }
 
 make_host() {
-  local name=$1 address=$2 ns=$prefix-$1
+  local name=$1 address=${2%%@*} ns=$prefix-$1 root=
+  case $2 in *@*) root=${2#*@} ;; esac
   [ "${#name}" -le 13 ] || die "$name: a lab host's name has at most 13 characters (it names a network device)"
   if ! netns_exists "$ns"; then
     ip netns add "$ns"
@@ -77,7 +80,7 @@ make_host() {
   if [ "$docker" = yes ] && ! host_pid "$name" >/dev/null; then
     mkdir -p "$dir/$name/docker" "$dir/$name/etc-docker"
     # The lab's own process 1: when it ends, the kernel ends every process of the host.
-    LAB_HOST=$name LAB_HOST_DIR=$dir/$name LAB_FILES=$here LAB_CGROUP=$ns \
+    LAB_HOST=$name LAB_ROOT=$root LAB_HOST_DIR=$dir/$name LAB_FILES=$here LAB_CGROUP=$ns \
       setsid nsenter --net="/run/netns/$ns" \
       unshare --mount --uts --pid --fork --kill-child --propagation private \
       bash "$here/lab-boot.sh" </dev/null >"$dir/$name/boot.log" 2>&1 &
@@ -177,6 +180,6 @@ exec)
   inside "$@"
   ;;
 *)
-  die "usage: lab.sh up NAME=ADDRESS/LEN ... | down [NAME ...] | list | exec NAME COMMAND ..."
+  die "usage: lab.sh up NAME=ADDRESS/LEN[@ROOT] ... | down [NAME ...] | list | exec NAME COMMAND ..."
   ;;
 esac
