@@ -17,6 +17,13 @@ export ANSIBLE_COLLECTIONS_PATH=$work
 ansible-galaxy collection build --output-path "$work" >/dev/null
 ansible-galaxy collection install --collections-path "$work" "$work"/*.tar.gz --offline >/dev/null
 
+# With pyenv, a version has to be chosen before its interpreter can be found.
+if command -v pyenv >/dev/null; then
+  PYENV_ROOT=$(pyenv root)
+  PYENV_VERSION=$(pyenv versions --bare | grep -E '^[0-9.]+$' | sort -V | paste -sd:)
+  export PYENV_ROOT PYENV_VERSION
+fi
+
 # ansible-test keeps its environments below the home folder: one of our own. It
 # would download get-pip.py; the pip that Python brings does as well.
 export HOME=$cache/home
@@ -28,10 +35,6 @@ subprocess.check_call([sys.executable, "-m", "ensurepip", "--default-pip"])
 subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", "pip==${version//_/.}"])
 EOF
 done
-if command -v pyenv >/dev/null; then
-  PYENV_VERSION=$(PYENV_ROOT=$(pyenv root) pyenv versions --bare | sort -V | paste -sd:)
-  export PYENV_VERSION
-fi
 cd "$work/ansible_collections/agentless/overlay"
 if ! ansible-test sanity --color no "$@" >"$cache/log" 2>&1; then
   cat "$cache/log"

@@ -133,7 +133,7 @@ class ActionModule(ActionBase):
         for name in names:
             given = hostvars[name].get("overlay_leases")
             if given:
-                base = hostvars[name].get("playbook_dir") or "."
+                base = hostvars[name].get("inventory_dir") or os.getcwd()
                 return os.path.abspath(os.path.join(base, os.path.expanduser(str(given))))
         folders = {hostvars[name].get("inventory_dir") for name in names} - {None}
         if len(folders) > 1:

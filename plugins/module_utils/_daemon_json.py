@@ -147,11 +147,17 @@ class DaemonJson(Resource[File]):
             return
         given = _docker_api.flags(host)
         # --bip and --bridge exclude each other, wherever each is given.
-        both = sorted({"--" + name for name in MANAGED if keys.get(name) is not None} & given | given & {"--bridge"})
+        ours = {"--" + name for name in MANAGED if keys.get(name) is not None} | {"--bridge"}
+        both = sorted(ours & set(given))
         if both:
             raise OverlayError(
                 "docker_bip: dockerd is started with %s, and refuses to start where %s sets the same. Remove the flag from "
                 "its unit or its defaults file (systemctl cat docker; /etc/default/docker)" % (", ".join(both), spec.path)
+            )
+        elsewhere = given.get("--config-file", spec.path)
+        if os.path.realpath(elsewhere) != os.path.realpath(spec.path):
+            raise OverlayError(
+                "docker_bip: dockerd reads %s, not %s. Give that as path, or remove --config-file" % (elsewhere, spec.path)
             )
         if before.get("bridge"):
             raise OverlayError(

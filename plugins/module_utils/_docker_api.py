@@ -14,7 +14,7 @@ import re
 import shlex
 import socket
 from dataclasses import dataclass, field
-from typing import Any, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
 
@@ -127,8 +127,8 @@ def _process() -> Optional[int]:
     return None
 
 
-def flags(host: Host) -> Set[str]:
-    """The names of the flags, without value, that dockerd runs with or will be started with."""
+def flags(host: Host) -> Dict[str, str]:
+    """The flags that dockerd runs with or will be started with, and their values where given in the same word or the next."""
     words: List[str] = []
     pid = _process()
     if pid is not None:
@@ -145,8 +145,12 @@ def flags(host: Host) -> Set[str]:
                         words += shlex.split(" ".join(shlex.split(match.group(1), comments=True)))
         except (OSError, ValueError):
             continue
-    found = {word.partition("=")[0] for word in words if word.startswith("-")}
-    return {"--bridge" if flag == "-b" else flag for flag in found}
+    found: Dict[str, str] = {}
+    for word, following in zip(words, words[1:] + [""]):
+        if word.startswith("-"):
+            name, equals, value = word.partition("=")
+            found["--bridge" if name == "-b" else name] = value if equals else following
+    return found
 
 
 def started_before(path: str) -> bool:

@@ -35,6 +35,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 )
 
 IFF_UP = 1
+MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
 
 # Option, attribute for IPv4, attribute for IPv6, and whether a living device
 # takes a new value (drivers/net/vxlan/vxlan_core.c, vxlan_nl2conf).
@@ -109,13 +110,9 @@ class Link(Entry):
         return ["%s %s %s" % (self.name, option, str(value).lower() if isinstance(value, bool) else value)]
 
     def __str__(self) -> str:
-        return "%s vni %s local %s port %s mac %s mtu %s" % (
-            self.name,
-            self.vni,
-            self.local,
-            self.port,
-            self.mac,
-            self.mtu,
+        told = ("vni", "local", "port", "mac", "mtu")
+        return " ".join(
+            [self.name] + ["%s %s" % (name, getattr(self, name)) for name in told if getattr(self, name) is not None]
         )
 
 
@@ -152,6 +149,10 @@ class Links(Resource[Link]):
                 if "mac" in values:
                     values["mac"] = mac_of(self.name, values, "mac")
                 state = item.get("state") or part.get("state") or "present"
+                if not 0 < len(values["name"].encode()) <= MAX_NAME:
+                    raise OverlayError(
+                        "vxlan_link: %r is not a device name of at most %d characters" % (values["name"], MAX_NAME)
+                    )
                 need(self.name, item, "vni", values.get("vni"), state)
                 if not 0 < values.get("vni", 1) < 1 << 24:
                     raise OverlayError("vxlan_link: %s: vni %d is not from 1 to 16777215" % (values["name"], values["vni"]))

@@ -87,7 +87,7 @@ class Neighbours(Resource[Neighbour]):
                 if msg["ifindex"] != index or not msg["state"] & NUD_PERMANENT:
                     continue
                 attrs = attributes(msg)
-                entry = Neighbour(device, attrs["NDA_DST"], attrs.get("NDA_LLADDR", ""))
+                entry = Neighbour(device, attrs.get("NDA_DST", ""), attrs.get("NDA_LLADDR", ""))
                 found[entry.key] = entry
         return found
 

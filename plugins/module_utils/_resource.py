@@ -14,7 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETLINK, Message, Session, ifinfmsg
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
+    RTM_GETLINK,
+    Message,
+    Session,
+    attributes,
+    ifinfmsg,
+)
 
 Key = Tuple[Any, ...]
 
@@ -128,6 +134,16 @@ class Host:
             found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
             self.indexes[device] = found["index"] if found is not None else None
         return self.indexes[device]
+
+    def name(self, index: int) -> str:
+        """The name of the device with an interface index."""
+        for name, known in self.indexes.items():
+            if known == index:
+                return name
+        found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
+        name = attributes(found)["IFLA_IFNAME"] if found is not None else "if%d" % index
+        self.indexes[name] = index
+        return str(name)
 
     def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
         code, out, err = self.run(list(args), stdin)

@@ -110,7 +110,7 @@ class Routes(Resource[Route]):
         return spec
 
     def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
-        names = {host.index(device): device for device in sorted(devices) if host.index(device) is not None}
+        indexes = {host.index(device) for device in devices} - {None}
         keys = set(spec.present) | spec.absent
         tables = {key[0] for key in keys} | {TABLE_MAIN}
         family = socket.AF_INET6 if any(":" in key[1] for key in keys) else socket.AF_INET
@@ -120,23 +120,25 @@ class Routes(Resource[Route]):
             for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)])):
                 attrs = attributes(msg)
                 index = attrs.get("RTA_OIF")
-                device = names.get(index) or ("if%s" % index if index else None)
-                entry = Route(
-                    dst="%s/%d" % (attrs.get("RTA_DST", "::" if family == socket.AF_INET6 else "0.0.0.0"), msg["dst_len"]),
-                    device=device,
+                anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
+                dst = "%s/%d" % (attrs.get("RTA_DST", anywhere), msg["dst_len"])
+                key = (attrs.get("RTA_TABLE", msg["table"]), dst, msg["tos"], attrs.get("RTA_PRIORITY", 0))
+                if key[0] != table or not (key in keys or msg["proto"] == ROUTE_PROTOCOL or index in indexes):
+                    continue
+                found[key] = Route(
+                    dst=dst,
+                    device=host.name(index) if index else None,
                     gateway=attrs.get("RTA_GATEWAY"),
                     onlink=bool(msg["flags"] & RTNH_F_ONLINK),
                     src=attrs.get("RTA_PREFSRC"),
-                    metric=attrs.get("RTA_PRIORITY", 0),
-                    table=attrs.get("RTA_TABLE", msg["table"]),
+                    metric=key[3],
+                    table=table,
                     protocol=msg["proto"],
                     scope=msg["scope"],
                     tos=msg["tos"],
                     kind=msg["type"],
                     rest="multipath" if "RTA_MULTIPATH" in attrs else "",
                 )
-                if entry.table == table and (entry.key in keys or entry.protocol == ROUTE_PROTOCOL or device in devices):
-                    found[entry.key] = entry
         return found
 
     def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
@@ -170,8 +172,7 @@ class Routes(Resource[Route]):
     def _message(host: Host, op: Op[Route]) -> Message:
         entry = op.entry
         address, length = entry.dst.split("/")
-        device = entry.device or ""
-        index = int(device[2:]) if host.index(device) is None and device[2:].isdigit() else host.index(device)
+        index = host.index(entry.device) if entry.device else None
         fields = {
             "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
             "dst_len": int(length),

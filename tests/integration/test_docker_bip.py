@@ -102,6 +102,11 @@ def test_a_key_that_is_also_a_flag_is_refused(host: Lab) -> None:
         assert "dockerd is started with --mtu" in module(host, fails=True)["msg"]
     finally:
         host.sh("docker1", "sed -i 's| --mtu=1400||' /etc/init.d/docker; service docker restart")
+    host.sh("docker1", "echo 'DOCKER_OPTS=\"--config-file /etc/docker/other.json\"' >/etc/default/docker")
+    try:
+        assert "dockerd reads /etc/docker/other.json, not /etc/docker/daemon.json" in module(host, fails=True)["msg"]
+    finally:
+        host.sh("docker1", "rm /etc/default/docker")
     host.sh("docker1", "echo 'DOCKER_OPTS=\"--bip 10.0.0.1/24\"' >/etc/default/docker")
     try:
         assert "dockerd is started with --bip" in module(host, fails=True)["msg"]

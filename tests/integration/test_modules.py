@@ -241,6 +241,24 @@ def test_a_failure_on_an_empty_host_leaves_it_empty(namespace: Namespace) -> Non
     assert namespace.sh("ip -o link | wc -l").strip() == "1"
 
 
+def test_a_failure_after_the_network_part_undoes_it(namespace: Namespace) -> None:
+    """Files come after routes; a file that cannot be written takes everything back, the rules and settings as well."""
+    namespace.module("overlay_host", **host(2))
+    before = tables(namespace), namespace.sh("nft list ruleset; sysctl net.ipv4.ip_forward")
+    options = {
+        **host(4, vni=77, mac="02:00:00:00:00:55"),
+        "firewall": [{"network": "demo", "cidr": "10.88.0.0/16", "lease": "10.88.50.0/24", "device": "vx"}],
+        "sysctl": [{"name": "net.ipv4.ip_forward", "value": "1"}],
+        "files": [{"path": "/proc/nowhere/file", "content": "x"}],
+    }
+    answer = namespace.module("overlay_host", fails=True, **options)
+    assert "files: add /proc/nowhere/file" in answer["msg"] and "the host is as it was" in answer["msg"]
+    after = tables(namespace), namespace.sh("nft list ruleset; sysctl net.ipv4.ip_forward")
+    assert after[0] == before[0]
+    # The chain that Docker makes as well stays, empty.
+    assert "agentless" not in after[1] and after[1].splitlines()[-1] == before[1].splitlines()[-1]
+
+
 def test_a_connected_network_is_not_replaced(namespace: Namespace) -> None:
     namespace.module("vxlan_link", **LINK)
     namespace.sh("ip link add br9 type bridge; ip link set br9 up; ip addr add 10.100.2.1/24 dev br9")
@@ -254,6 +272,7 @@ def test_a_connected_network_is_not_replaced(namespace: Namespace) -> None:
     [
         ("vxlan_link", {"name": "vx"}, "vni is required"),
         ("vxlan_link", {"name": "vx", "vni": 0}, "vni 0 is not from 1 to 16777215"),
+        ("vxlan_link", {"name": "a-name-too-long-for-linux", "vni": 3}, "not a device name of at most 15 characters"),
         ("vxlan_link", {"name": "lo", "vni": 3}, "lo exists and is not a vxlan device"),
         ("vxlan_link", {"name": "vx", "vni": 3, "local": "host1"}, "'host1' is not an IP address"),
         ("vxlan_link", {"name": "vx", "vni": 3, "dev": "eth9"}, "there is no device eth9"),
