@@ -17,11 +17,12 @@ export ANSIBLE_COLLECTIONS_PATH=$work
 ansible-galaxy collection build --output-path "$work" >/dev/null
 ansible-galaxy collection install --collections-path "$work" "$work"/*.tar.gz --offline >/dev/null
 
-# With pyenv, a version has to be chosen before its interpreter can be found.
+# The shims of pyenv do not find an interpreter without a setting that ansible-test
+# does not hand on: the interpreters themselves, behind our environment's.
 if command -v pyenv >/dev/null; then
-  PYENV_ROOT=$(pyenv root)
-  PYENV_VERSION=$(pyenv versions --bare | grep -E '^[0-9.]+$' | sort -V | paste -sd:)
-  export PYENV_ROOT PYENV_VERSION
+  for folder in "$(pyenv root)"/versions/*/bin; do
+    PATH=${PATH%%:*}:$folder:${PATH#*:}
+  done
 fi
 
 # ansible-test keeps its environments below the home folder: one of our own. It
