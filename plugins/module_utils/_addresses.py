@@ -12,9 +12,9 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Mapping, Sequence, Set
 
-from ansible_collections.agentless.overlay.plugins.module_utils._entries import on_surviving_devices
+from ansible_collections.agentless.overlay.plugins.module_utils._entries import OnDevice
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -26,16 +26,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
     ifaddrmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
-    Effects,
     Entry,
-    Failure,
     Host,
     Key,
     Op,
     OverlayError,
-    Resource,
     Spec,
-    write_messages,
 )
 
 
@@ -54,7 +50,7 @@ class Address(Entry):
         return "%s dev %s" % (self.address, self.device)
 
 
-class Addresses(Resource[Address]):
+class Addresses(OnDevice[Address]):
     name = "address"
     section = "vxlan_link"
 
@@ -88,17 +84,8 @@ class Addresses(Resource[Address]):
                     found[entry.key] = entry
         return found
 
-    def extra(self, entry: Address, spec: Spec[Address]) -> bool:
-        return entry.device in spec.purge_devices
-
-    def surviving(self, actual: Mapping[Key, Address], effects: Effects) -> Dict[Key, Address]:
-        return on_surviving_devices(actual, effects)
-
-    def apply(self, host: Host, ops: Sequence[Op[Address]]) -> List[Failure]:
-        return write_messages(host, ops, [self._message(host, op) for op in ops])
-
     @staticmethod
-    def _message(host: Host, op: Op[Address]) -> Message:
+    def message(host: Host, op: Op[Address]) -> Message:
         address, length = op.entry.address.split("/")
         fields = {
             "family": socket.AF_INET6 if ":" in address else socket.AF_INET,

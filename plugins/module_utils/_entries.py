@@ -2,15 +2,26 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the resources that live on a device share. PRIVATE to the collection."""
+"""What the resources that live on a device share: addresses, neighbours, FDB, routes. PRIVATE to the collection."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import E, Effects, Key, OverlayError, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    E,
+    Effects,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
 
 
 def listed(
@@ -35,10 +46,24 @@ def listed(
             yield item, entry.get("state") or part.get("state") or "present"
 
 
-def on_surviving_devices(actual: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
-    """The entries whose device is neither removed nor re-created."""
-    gone = effects.lost | effects.removed
-    return {key: entry for key, entry in actual.items() if getattr(entry, "device", None) not in gone}
+class OnDevice(Resource[E]):
+    """A resource whose entries each name their device, and are written with one message each."""
+
+    def extra(self, entry: E, spec: Spec[E]) -> bool:
+        return getattr(entry, "device", None) in spec.purge_devices
+
+    def surviving(self, actual: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
+        gone = effects.lost | effects.removed
+        return {key: entry for key, entry in actual.items() if getattr(entry, "device", None) not in gone}
+
+    def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
+        failed = host.session.write([self.message(host, op) for op in ops])
+        return [Failure(ops[index], str(error)) for index, error in sorted(failed.items())]
+
+    @staticmethod
+    def message(host: Host, op: Op[E]) -> Message:
+        """The message that carries an operation out."""
+        raise NotImplementedError
 
 
 def address_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:

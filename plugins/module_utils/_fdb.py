@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
+    OnDevice,
     address_of,
     listed,
     mac_of,
     need,
-    on_surviving_devices,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_APPEND,
@@ -31,15 +31,11 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
     ndmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
-    Effects,
     Entry,
-    Failure,
     Host,
     Key,
     Op,
-    Resource,
     Spec,
-    write_messages,
 )
 
 AF_BRIDGE = 7
@@ -78,7 +74,7 @@ class FdbEntry(Entry):
         return text + " self permanent"
 
 
-class Fdb(Resource[FdbEntry]):
+class Fdb(OnDevice[FdbEntry]):
     name = section = "fdb_entry"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[FdbEntry]:
@@ -108,17 +104,8 @@ class Fdb(Resource[FdbEntry]):
                 found[entry.key] = entry
         return found
 
-    def extra(self, entry: FdbEntry, spec: Spec[FdbEntry]) -> bool:
-        return entry.device in spec.purge_devices
-
-    def surviving(self, actual: Mapping[Key, FdbEntry], effects: Effects) -> Dict[Key, FdbEntry]:
-        return on_surviving_devices(actual, effects)
-
-    def apply(self, host: Host, ops: Sequence[Op[FdbEntry]]) -> List[Failure]:
-        return write_messages(host, ops, [self._message(host, op) for op in ops])
-
     @staticmethod
-    def _message(host: Host, op: Op[FdbEntry]) -> Message:
+    def message(host: Host, op: Op[FdbEntry]) -> Message:
         entry = op.entry
         fields = {
             "family": AF_BRIDGE,

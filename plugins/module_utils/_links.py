@@ -274,6 +274,8 @@ class Links(Resource[Link]):
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
         name = op.entry.name
+        # Before anything is removed: it may find that there is no such underlay device.
+        data = self._data(host, op.after) if op.after is not None else []
         if op.after is None or op.recreate:
             self._send(host, Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(name)}))
             host.indexes[name] = None
@@ -281,7 +283,7 @@ class Links(Resource[Link]):
             return
         link = op.after
         if op.before is None or op.recreate:
-            info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": self._data(host, link)})]
+            info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
             attrs: List[Any] = [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})]
             attrs += self._device(link, ("mac", "mtu"))
             index = op.before.index if op.before is not None else link.index

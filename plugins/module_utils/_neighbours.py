@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
+    OnDevice,
     address_of,
     listed,
     mac_of,
     need,
-    on_surviving_devices,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -34,13 +34,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Effects,
     Entry,
-    Failure,
     Host,
     Key,
     Op,
-    Resource,
     Spec,
-    write_messages,
 )
 
 NUD_PERMANENT = 0x80
@@ -62,7 +59,7 @@ class Neighbour(Entry):
         return "%s dev %s lladdr %s permanent" % (self.dst, self.device, self.lladdr)
 
 
-class Neighbours(Resource[Neighbour]):
+class Neighbours(OnDevice[Neighbour]):
     name = section = "neigh_entry"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Neighbour]:
@@ -91,19 +88,11 @@ class Neighbours(Resource[Neighbour]):
                 found[entry.key] = entry
         return found
 
-    def extra(self, entry: Neighbour, spec: Spec[Neighbour]) -> bool:
-        return entry.device in spec.purge_devices
-
     def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
-        return {
-            key: entry for key, entry in on_surviving_devices(actual, effects).items() if entry.device not in effects.new_mac
-        }
-
-    def apply(self, host: Host, ops: Sequence[Op[Neighbour]]) -> List[Failure]:
-        return write_messages(host, ops, [self._message(host, op) for op in ops])
+        return {key: entry for key, entry in super().surviving(actual, effects).items() if entry.device not in effects.new_mac}
 
     @staticmethod
-    def _message(host: Host, op: Op[Neighbour]) -> Message:
+    def message(host: Host, op: Op[Neighbour]) -> Message:
         entry = op.entry
         fields = {
             "family": socket.AF_INET6 if ":" in entry.dst else socket.AF_INET,

@@ -12,7 +12,7 @@ C(apply) (operations to the host). Whoever knows one knows all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
+from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     RTM_GETLINK,
@@ -234,9 +234,3 @@ def sort_key(key: Key) -> Tuple[Any, ...]:
         else:
             parts.append((1, (), text))
     return tuple(parts)
-
-
-def write_messages(host: Host, ops: Sequence[Op[Any]], messages: Iterable[Message]) -> List[Failure]:
-    """Send one message an operation as one batch, and match the errors to the operations."""
-    failed = host.session.write(list(messages))
-    return [Failure(ops[index], str(error)) for index, error in sorted(failed.items())]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
+    OnDevice,
     address_of,
     listed,
     network_of,
-    on_surviving_devices,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -28,16 +28,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     ROUTE_PROTOCOL,
-    Effects,
     Entry,
-    Failure,
     Host,
     Key,
     Op,
     OverlayError,
-    Resource,
     Spec,
-    write_messages,
 )
 
 TABLE_MAIN = 254
@@ -84,7 +80,7 @@ class Route(Entry):
         return text + (" onlink" if self.onlink else "")
 
 
-class Routes(Resource[Route]):
+class Routes(OnDevice[Route]):
     name = section = "route_entry"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Route]:
@@ -160,16 +156,10 @@ class Routes(Resource[Route]):
         return entry.protocol == ROUTE_PROTOCOL
 
     def extra(self, entry: Route, spec: Spec[Route]) -> bool:
-        return self.owned(entry) and (spec.purge_owned or entry.device in spec.purge_devices)
-
-    def surviving(self, actual: Mapping[Key, Route], effects: Effects) -> Dict[Key, Route]:
-        return on_surviving_devices(actual, effects)
-
-    def apply(self, host: Host, ops: Sequence[Op[Route]]) -> List[Failure]:
-        return write_messages(host, ops, [self._message(host, op) for op in ops])
+        return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
 
     @staticmethod
-    def _message(host: Host, op: Op[Route]) -> Message:
+    def message(host: Host, op: Op[Route]) -> Message:
         entry = op.entry
         address, length = entry.dst.split("/")
         index = host.index(entry.device) if entry.device else None

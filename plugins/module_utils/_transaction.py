@@ -180,7 +180,10 @@ def _carry_out(host: Host, ops: Sequence[Op[Any]]) -> List[Failure]:
     resources = {resource.name: resource for resource in ORDER}
     for batch in order(ops):
         host.session.account = batch[0].resource
-        failures = resources[batch[0].resource].apply(host, batch)
+        try:
+            failures = resources[batch[0].resource].apply(host, batch)
+        except Exception as error:  # whatever it is, what was done has to be undone
+            failures = [Failure(batch[0], str(error) or repr(error))]
         if failures:
             return failures
     return []

@@ -231,6 +231,18 @@ def test_a_failing_operation_leaves_the_host_as_it_was(namespace: Namespace, pyr
     assert "the host is as it was" in answer["msg"]
 
 
+def test_a_device_is_not_removed_for_one_that_cannot_be_made(namespace: Namespace) -> None:
+    namespace.module("overlay_host", **host(3))
+    before = tables(namespace)
+    answer = namespace.module("overlay_host", fails=True, **host(3, vni=99, dev="eth9"))
+    assert "there is no device eth9" in answer["msg"] and "the host is as it was" in answer["msg"]
+    # Nor where the kernel refuses the new one: VNI and port are another device's.
+    namespace.sh("ip link add other type vxlan id 99 dstport 4789 local 10.1.1.1")
+    answer = namespace.module("overlay_host", fails=True, **host(3, vni=99))
+    assert "EEXIST: File exists" in answer["msg"] and "the host is as it was" in answer["msg"]
+    assert tables(namespace) == before
+
+
 def test_a_failure_on_an_empty_host_leaves_it_empty(namespace: Namespace) -> None:
     before = tables(namespace)
     options = host(3)
