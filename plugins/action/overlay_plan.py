@@ -80,7 +80,6 @@ class ActionModule(ActionBase):
             result.update(
                 failed=True,
                 msg=f"The inventory has {count}; no host was touched.\n{lines}",
-                errors=[vars(error) for error in made.errors],
             )
             return result
         new = sorted(f"{network} {node} {subnet}" for network, nodes in made.new.items() for node, subnet in nodes.items())

@@ -72,15 +72,4 @@ new_leases:
   elements: str
   returned: success
   sample: [demo docker3 10.88.12.0/24]
-errors:
-  description: What is wrong with the inventory.
-  type: list
-  elements: dict
-  returned: when the inventory has errors
-  sample:
-    - host: docker1
-      variable: overlay_underlay_ip
-      value: "'docker1.example.org'"
-      problem: not an IP address (names are not resolved)
-      remedy: Set overlay_underlay_ip to the host's own IPv4 address on the network that joins the hosts
 """

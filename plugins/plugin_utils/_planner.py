@@ -140,20 +140,20 @@ def make_plan(
     return _Planner(list(nodes), recorded or {}, leases_file).run(networks, reserved)
 
 
-def _as_network(value: Any) -> IPNetwork | str:
-    """The network, or what is wrong with the value."""
-    text = str(value)
-    if not isinstance(value, str) or "/" not in text:
-        return "not a network in the form 10.88.0.0/16"
+def _as_network(value: Any) -> tuple[IPNetwork | None, str]:
+    """The network that is meant, where one can be told, and what is wrong with the value, if anything."""
+    form = "not a network in the form 10.88.0.0/16"
+    if not isinstance(value, str) or "/" not in value:
+        return None, form
     try:
-        network = IPNetwork(text)
+        network = IPNetwork(value)
     except (AddrFormatError, ValueError):
-        return "not a network in the form 10.88.0.0/16"
+        return None, form
     if network.version != 4:
-        return "an IPv6 network; the vxlan backend is IPv4 only"
+        return None, "an IPv6 network; the vxlan backend is IPv4 only"
     if network.ip != network.network:
-        return f"has host bits; the network is {network.cidr}"
-    return network
+        return network.cidr, f"has host bits; the network is {network.cidr}"
+    return network, ""
 
 
 def _integer(value: Any) -> int | None:
@@ -173,6 +173,8 @@ class _Planner:
         self.recorded = recorded
         self.leases_file = leases_file
         self.plan = Plan()
+        # The names of all networks, also of those that are too wrong to be planned.
+        self.names: set[str] = set()
 
     def error(self, host: str, variable: str, value: Any, problem: str, remedy: str) -> None:
         shown = "not set" if value is None else repr(value) if isinstance(value, str) else str(value)
@@ -253,16 +255,16 @@ class _Planner:
             self.plan.networks[network.name] = network
 
     def network(self, where: str, item: Mapping[str, Any]) -> Network | None:
-        count = len(self.plan.errors)
+        """An item as a network. What is wrong with one option does not keep the others from being checked."""
 
         def wrong(key: str, problem: str, remedy: str, value: Any = None) -> None:
             self.error(EVERYWHERE, f"{where}.{key}", item.get(key) if value is None else value, problem, remedy)
 
-        def number(key: str, low: int, high: int, default: int | None) -> int:
+        def number(key: str, low: int, high: int, default: int) -> int:
             value = _integer(item.get(key, default))
             if value is None or not low <= value <= high:
                 wrong(key, f"not a whole number from {low} to {high}", f"Choose one from {low} to {high}")
-                return default if default is not None else low
+                return default
             return value
 
         def choice(key: str, choices: Sequence[str]) -> str:
@@ -274,37 +276,40 @@ class _Planner:
         name = item.get("name")
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
             wrong("name", "not a name of at most 32 letters, digits, _ and -", "Name the network, for example main")
-        elif name in self.plan.networks:
+            name = where
+        elif name in self.names:
             wrong("name", "another network has this name", "Give each network its own name")
-        vni = number("vni", 1, 2**24 - 1, None)
-        port = number("port", 1, 65535, DEFAULT_PORT)
-        for other in self.plan.networks.values():
-            if vni == other.vni and "vni" in item:
+            name = where
+        self.names.add(name)
+        others = list(self.plan.networks.values())
+        vni = number("vni", 1, 2**24 - 1, 0)
+        for other in others:
+            if vni and vni == other.vni:
                 wrong("vni", f"network {other.name} has the same VNI", "Give each network its own VNI")
+        port = number("port", 1, 65535, DEFAULT_PORT)
         device = item.get("device", f"vxlan.{vni}")
         if not isinstance(device, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", device):
-            wrong("device", "not a device name of at most 15 characters", "Choose a shorter name, or leave it out", device)
-        for other in self.plan.networks.values():
+            wrong("device", "not a device name of at most 15 characters", "Choose a shorter name, or leave it out")
+        for other in others:
             if device == other.device and "device" in item:
-                wrong("device", f"network {other.name} has the same device", "Give each network its own device", device)
-        cidr = _as_network(item.get("cidr"))
-        subnet_len = 0
-        if isinstance(cidr, str):
-            right = re.search(r"the network is (\S+)", cidr)
-            wrong("cidr", cidr, f"Write {right.group(1)}" if right else "Write a network such as 10.88.0.0/16")
-        elif cidr.prefixlen > 28:
-            wrong("cidr", "too small to be divided among hosts", "Choose a /28 or larger, for 3 hosts or more")
-        elif cidr.ip.is_multicast() or cidr.ip.is_loopback() or cidr.ip.is_reserved() or cidr.ip.value == 0:
-            wrong("cidr", "not a network of unicast addresses", "Choose a private one, such as 10.88.0.0/16")
-        else:
-            # As flannel: two bits for four leases at the least, two bits for two containers.
-            default = 24 if cidr.prefixlen <= 22 else cidr.prefixlen + 2
-            subnet_len = number("subnet_len", cidr.prefixlen + 2, 30, default)
+                wrong("device", f"network {other.name} has the same device", "Give each network its own device")
         backend, attach = choice("backend", _BACKENDS), choice("attach", _ATTACH)
         mtu = self.mtu(wrong, item)
-        if len(self.plan.errors) > count or isinstance(cidr, str):
+        cidr, problem = _as_network(item.get("cidr"))
+        if problem:
+            wrong("cidr", problem, f"Write {cidr}" if cidr is not None else "Write a network such as 10.88.0.0/16")
+        if cidr is None:
             return None
-        return Network(str(name), backend, cidr, subnet_len, vni, port, device, mtu, attach)
+        if cidr.prefixlen > 28:
+            wrong("cidr", "too small to be divided among hosts", "Choose a /28 or larger, for 3 hosts or more")
+            return None
+        if cidr.ip.is_multicast() or cidr.ip.is_loopback() or cidr.ip.is_reserved() or cidr.ip.value == 0:
+            wrong("cidr", "not a network of unicast addresses", "Choose a private one, such as 10.88.0.0/16")
+            return None
+        # As flannel: two bits for four leases at the least, two bits for two containers.
+        default = 24 if cidr.prefixlen <= 22 else cidr.prefixlen + 2
+        subnet_len = number("subnet_len", cidr.prefixlen + 2, 30, default)
+        return Network(name, backend, cidr, subnet_len, vni, port, str(device), mtu, attach)
 
     def mtu(self, wrong: Any, item: Mapping[str, Any]) -> int:
         """The overlay's MTU: as given, or what the smallest underlay leaves. All nodes get the same."""
@@ -393,8 +398,8 @@ class _Planner:
         for name, value in sorted(records.items()):
             if name in given:
                 # Pinned since: what it had is kept from others, for the day the pin goes.
-                former = _as_network(value)
-                kept += [] if isinstance(former, str) or former not in network.cidr else [former]
+                former, _problem = _as_network(value)
+                kept += [former] if former is not None and former in network.cidr else []
                 continue
             variable = f"{self.leases_file}: {network.name}.{name}"
             subnet = self.subnet_of(name, variable, value, network, "Correct the line; deleting it gives the host a new lease")
@@ -417,12 +422,12 @@ class _Planner:
         value = node.subnet
         variable = "overlay_subnet"
         if isinstance(value, dict):
-            for name in sorted(set(value) - set(self.plan.networks)):
+            for name in sorted(set(value) - self.names):
                 self.error(
                     node.name, f"{variable}.{name}", value[name], "there is no such network", "Use a name from overlay_networks"
                 )
             value, variable = value.get(network.name), f"{variable}.{network.name}"
-        elif value is not None and len(self.plan.networks) > 1:
+        elif value is not None and len(self.names) > 1:
             example = f"Write overlay_subnet: {{{network.name}: {value}}}"
             self.error(node.name, variable, value, "there are several networks, and it does not say which", example)
             return None
@@ -431,9 +436,9 @@ class _Planner:
         return self.subnet_of(node.name, variable, value, network, "Pin a subnet inside the network, or remove the pin")
 
     def subnet_of(self, host: str, variable: str, value: Any, network: Network, remedy: str) -> IPNetwork | None:
-        subnet = _as_network(value)
-        if isinstance(subnet, str):
-            self.error(host, variable, value, subnet, remedy)
+        subnet, problem = _as_network(value)
+        if subnet is None or problem:
+            self.error(host, variable, value, problem, remedy)
         elif subnet not in network.cidr:
             self.error(host, variable, value, f"not inside network {network.name}, {network.cidr}", remedy)
         elif not network.cidr.prefixlen < subnet.prefixlen <= 30:

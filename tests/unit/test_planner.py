@@ -204,6 +204,29 @@ def test_overlapping_pins_are_refused() -> None:
     ]
 
 
+def test_an_error_hides_no_other() -> None:
+    """A network with a bad VNI and host bits still overlaps, is full, and knows its pins."""
+    networks = [
+        {"name": "a", "cidr": "10.88.0.5/28", "vni": 0},
+        {"name": "b", "cidr": "10.88.0.0/16", "vni": "x"},
+        {"name": "a", "cidr": "nonsense", "vni": 3},
+    ]
+    fleet = [Node("first", "192.168.0.9", subnet={"a": "10.99.0.0/30", "b": "10.88.1.0/24"}), *nodes(3)]
+    text = "\n".join(messages(make_plan(networks, fleet)))
+    for words in (
+        "overlay_networks[0].vni = 0: not a whole number",
+        "overlay_networks[0].cidr = '10.88.0.5/28': has host bits; the network is 10.88.0.0/28. Write 10.88.0.0/28.",
+        "overlay_networks[1].vni = 'x': not a whole number",
+        "overlay_networks: b.cidr = '10.88.0.0/16': overlaps network a, 10.88.0.0/28",
+        "overlay_networks[2].name = 'a': another network has this name",
+        "overlay_networks[2].cidr = 'nonsense': not a network",
+        "first: overlay_subnet.a = '10.99.0.0/30': not inside network a",
+        "first: overlay_networks: a.cidr = '10.88.0.0/28': full",
+    ):
+        assert words in text, f"{words!r} is not in\n{text}"
+    assert "same VNI" not in text and "no such network" not in text
+
+
 @pytest.mark.parametrize("networks", [None, [], {}, "x", [7]])
 def test_no_networks_is_an_error(networks: Any) -> None:
     assert len(make_plan(networks, nodes(1)).errors) == 1
