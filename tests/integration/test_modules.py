@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -129,8 +130,14 @@ def test_a_changed_mac_keeps_the_neighbours(namespace: Namespace) -> None:
 def test_thousand_entries_are_one_dump_and_one_batch(namespace: Namespace, pyroute2: str, module: str) -> None:
     namespace.module("vxlan_link", **LINK)
     options = {"device": "vx", "entries": peers(1000)[module], "purge": True}
-    done = namespace.module(module, pyroute2, **options)
+    peak = f"/tmp/{namespace.name}.peak"
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[2:], check=True); "
+        "open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))"
+    )
+    done = namespace.module(module, pyroute2, wrapper=(sys.executable, "-c", code, peak), **options)
     assert done["counters"][module] == {"dumps": 1, "requests": 1, "batches": 1, "messages": 1000}
+    assert int(namespace.sh(f"cat {peak}; rm {peak}")) < 100 * 1024, "kilobytes"
     count = {
         "neigh_entry": "ip neigh show dev vx",
         "fdb_entry": "bridge fdb show dev vx",

@@ -182,7 +182,10 @@ def test_a_restart_that_would_hit_containers_is_refused(net: Net) -> None:
         left = lab.play("-e", "overlay_docker_restart=never")
         assert left.code == 0 and "waits for a restart by you" in left.text
         assert "Up" in lab.sh("docker1", "docker ps --format '{{.Status}}'")
-        lab.converge("-e", "overlay_docker_restart=always")
+        alone = lab.converge("-e", "overlay_docker_restart=always", "--check")
+        assert alone.output.count("PLAY [Restart Docker") == 2, "one host after the other"
+        together = lab.converge("-e", "overlay_docker_restart=always", "-e", "overlay_batch=100%")
+        assert together.output.count("PLAY [Restart Docker") == 1
         assert set(lab.converge().changed().values()) == {0}
         assert '"com.docker.network.driver.mtu":"1400"' in lab.sh(
             "docker1", "docker network inspect --format '{{json .Options}}' bridge"
