@@ -72,3 +72,20 @@ def test_a_docker_that_lost_the_setting_is_found(mixed: Lab) -> None:
     assert " 0% packet loss" in mixed.sh("docker1", f"docker exec c1 ping -c 2 {mixed.container('docker2')}")
     assert raw_rules(mixed) == []
     assert set(mixed.converge().changed().values()) == {0}
+
+
+def test_dockerd_judges_the_file_before_it_is_replaced(mixed: Lab) -> None:
+    """Docker has had --validate since 23.0: what it would not start with is not written."""
+    before = mixed.sh("docker2", "cat /etc/docker/daemon.json")
+    broken = before.replace('"mtu": 1450', '"mtu": 1400').replace("{", '{\n  "no-such-key": 1,', 1)
+    mixed.exec("docker2", "sh", "-c", f"printf %s '{broken}' >/etc/docker/daemon.json")
+    mixed.sh("docker2", "ip route del 10.88.50.0/24")
+    try:
+        played = mixed.play("--limit", "docker2")
+        assert played.code == 2 and "no-such-key" in played.text and "the host is as it was" in played.text
+        assert mixed.sh("docker2", "cat /etc/docker/daemon.json") == broken
+        assert mixed.sh("docker2", "ip route show 10.88.50.0/24") == "", "the route came back in the same transaction"
+    finally:
+        mixed.exec("docker2", "sh", "-c", f"printf %s '{before}' >/etc/docker/daemon.json")
+    mixed.converge()
+    assert "vxlan.88" in mixed.sh("docker2", "ip route show 10.88.50.0/24")
