@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import socket
+import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -42,12 +43,12 @@ def api(path: str, socket_path: str) -> Any:
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as error:
-        raise OverlayError("docker_bip: dockerd does not answer on %s: %s" % (socket_path, error)) from error
+        raise OverlayError("docker: dockerd does not answer on %s: %s" % (socket_path, error)) from error
     finally:
         connection.close()
     if answer.status != 200:
         raise OverlayError(
-            "docker_bip: dockerd answers %s to GET %s: %s" % (answer.status, path, body[:200].decode(errors="replace"))
+            "docker: dockerd answers %s to GET %s: %s" % (answer.status, path, body[:200].decode(errors="replace"))
         )
     return json.loads(body)
 
@@ -75,7 +76,7 @@ class Docker:
     def release(self) -> Tuple[int, int]:
         match = re.match(r"(\d+)\.(\d+)", self.version)
         if match is None:
-            raise OverlayError("docker_bip: %r is not a version of Docker that this collection understands" % self.version)
+            raise OverlayError("docker: %r is not a version of Docker that this collection understands" % self.version)
         return int(match.group(1)), int(match.group(2))
 
 
@@ -97,7 +98,7 @@ def inspect(host: Host, socket_path: str) -> Docker:
             out = host.command(["dockerd", "--version"])
         except FileNotFoundError as error:
             raise OverlayError(
-                "docker_bip: there is no dockerd on this host; install Docker first (Debian: docker.io, Fedora: moby-engine)"
+                "docker: there is no dockerd on this host; install Docker first (Debian: docker.io, Fedora: moby-engine)"
             ) from error
         return Docker(version=out.partition("version ")[2].partition(",")[0], running=False)
     bridge = next(
@@ -156,8 +157,16 @@ def flags(host: Host) -> Dict[str, str]:
 def started_before(path: str) -> bool:
     """Whether the running dockerd is older than a file, so that it may not have read it."""
     pid = _process()
+    if pid is None:
+        return False
     try:
-        return pid is not None and os.stat("/proc/%d" % pid).st_mtime < os.stat(path).st_mtime
+        # Not the times of /proc/PID itself: those are of the first look at it.
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as handle:
+            ticks = int(handle.read().rpartition(")")[2].split()[19])
+        with open("/proc/uptime", encoding="ascii") as handle:
+            uptime = float(handle.read().split()[0])
+        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
+        return age > time.time() - os.stat(path).st_mtime
     except OSError:
         return False
 

@@ -152,6 +152,8 @@ def _run(module: AnsibleModule, sections: Mapping[str, Sequence[Mapping[str, Any
             msg=missing_required_lib("pyroute2 (Debian, Ubuntu, Fedora: python3-pyroute2; pip: pyroute2)"),
             exception=_netlink.PYROUTE2_IMPORT_ERROR,
         )
+    # What programs say is read: not in the language of whoever is logged in.
+    module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     host = Host(run=lambda args, stdin: module.run_command(args, data=stdin, handle_exceptions=False))
     try:
         transaction = _transaction.prepare(host, _transaction.parse(sections))
@@ -163,6 +165,8 @@ def _run(module: AnsibleModule, sections: Mapping[str, Sequence[Mapping[str, Any
         module.fail_json(msg=str(error))
     except _netlink.NetlinkError as error:
         module.fail_json(msg="%s: the kernel refused a request: %s" % (host.session.account, error))
+    except OSError as error:
+        module.fail_json(msg="%s: cannot be read: %s" % (host.session.account, error))
     finally:
         host.session.close()
     answer.update(host.facts)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Namespace, lines
+from labs import ROOT, Namespace, lines
 
 LINK = {
     "name": "vx",
@@ -284,6 +285,14 @@ def test_a_connected_network_is_not_replaced(namespace: Namespace) -> None:
     answer = namespace.module("route_entry", fails=True, device="vx", entries=peers(1)["route_entry"])
     assert "10.100.2.0/24 is this host's own directly connected network" in answer["msg"]
     assert "dev br9" in namespace.sh("ip route show 10.100.2.0/24")
+
+
+def test_a_host_without_pyroute2_is_told_the_package(namespace: Namespace, tmp_path: Path) -> None:
+    (tmp_path / "pyroute2").mkdir()
+    (tmp_path / "pyroute2/__init__.py").write_text("raise ImportError('not here')\n")
+    wrapper = ("env", f"PYTHONPATH={tmp_path}:{ROOT}/.collections")
+    answer = namespace.module("vxlan_link", wrapper=wrapper, fails=True, **LINK)
+    assert "Debian, Ubuntu, Fedora: python3-pyroute2" in answer["msg"]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_json, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_json, _docker_api, _transaction
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
@@ -165,6 +167,16 @@ def test_what_is_not_in_force_needs_a_restart() -> None:
     live = Docker("20.10.24", True, gateway="10.88.50.1/24", mtu="1450", masquerade="false")
     assert _daemon_json.live_differences(live, keys) == []
     assert len(_daemon_json.live_differences(Docker("20.10.24", True, gateway="172.17.0.1/16"), keys)) == 3
+
+
+def test_a_file_newer_than_dockerd_is_told_from_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_docker_api, "_process", os.getpid)
+    path = tmp_path / "daemon.json"
+    path.touch()
+    assert _docker_api.started_before(str(path))
+    os.utime(path, (0, 0))
+    assert not _docker_api.started_before(str(path))
+    assert not _docker_api.started_before(str(tmp_path / "none"))
 
 
 # One host's part
