@@ -14,12 +14,12 @@ ansible-playbook -i inventory/ playbooks/overlay.yml
 
 say "A container on each host"
 for host in docker1 docker2; do
-  lab exec "$host" docker inspect "web-$host" >/dev/null 2>&1 ||
+  lab exec "$host" docker container inspect "web-$host" >/dev/null 2>&1 ||
     lab exec "$host" docker run --detach --name "web-$host" overlay-lab sleep 1000000 >/dev/null
   lab exec "$host" docker start "web-$host" >/dev/null
   lab exec "$host" docker ps --format '{{.Names}} is {{.Status}} on '"$host"
 done
-address() { lab exec "$1" docker inspect --format '{{.NetworkSettings.IPAddress}}' "web-$1"; }
+address() { lab exec "$1" docker container inspect --format '{{.NetworkSettings.IPAddress}}' "web-$1"; }
 
 say "docker1's container pings docker2's, and back (62 = 64 less two hops: routed, not translated)"
 lab exec docker1 docker exec web-docker1 ping -c 3 "$(address docker2)"

@@ -155,10 +155,10 @@ class Lab:
 
     def container(self, host: str, name: str = "c1") -> str:
         """Start a container, where it is not running, and give its address."""
-        if self.exec(host, "docker", "inspect", name, check=False).returncode:
+        if self.exec(host, "docker", "container", "inspect", name, check=False).returncode:
             self.sh(host, f"docker run --detach --name {name} overlay-lab sleep 1000000")
         self.sh(host, f"docker start {name}")
-        return self.sh(host, "docker inspect --format '{{.NetworkSettings.IPAddress}}' " + name).strip()
+        return self.sh(host, "docker container inspect --format '{{.NetworkSettings.IPAddress}}' " + name).strip()
 
     def state(self, host: str) -> dict[str, Any]:
         """Everything of the overlay on a host, as programs see it that are not ours."""

@@ -125,7 +125,7 @@ def test_drift_is_named_exactly_and_mended_exactly(net: Net, name: str) -> None:
     assert {host: lab.state(host) for host in lab.hosts} == drifted, "a check run changed something"
 
     # Without Docker being restarted: that would stop the container, and the run would refuse.
-    started = lab.sh("docker1", "docker inspect --format '{{.State.StartedAt}}' c1")
+    started = lab.sh("docker1", "docker container inspect --format '{{.State.StartedAt}}' c1")
     done = lab.converge("--diff", "--skip-tags", "verify")
     assert done.diffs == predicted.diffs and done.changed() == predicted.changed()
     states = {host: lab.state(host) for host in lab.hosts}
@@ -136,7 +136,7 @@ def test_drift_is_named_exactly_and_mended_exactly(net: Net, name: str) -> None:
     for key in ("docker-user", "nft"):
         assert sorted(states["docker1"][key].splitlines()) == sorted(net.golden["docker1"][key].splitlines())
     assert states["docker2"] == net.golden["docker2"]
-    assert lab.sh("docker1", "docker inspect --format '{{.State.StartedAt}}' c1") == started
+    assert lab.sh("docker1", "docker container inspect --format '{{.State.StartedAt}}' c1") == started
 
     again = lab.converge("--diff", "--skip-tags", "verify")
     assert again.diffs == {} and again.changed() == {"docker1": 0, "docker2": 0}

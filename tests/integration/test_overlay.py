@@ -86,7 +86,7 @@ def test_a_host_reaches_far_containers(net: Net) -> None:
 def test_a_full_packet_passes_unfragmented(net: Net, host: str) -> None:
     """1,450 bytes with the headers, from inside the container's namespace; one byte more does not."""
     lab, far = net.lab, net.addresses[other(host)]
-    pid = lab.sh(host, "docker inspect --format '{{.State.Pid}}' c1").strip()
+    pid = lab.sh(host, "docker container inspect --format '{{.State.Pid}}' c1").strip()
     ping = f"nsenter --target {pid} --net -- ping -c 2 -i 0.2 -W 2 -M do"
     assert " 0% packet loss" in lab.sh(host, f"{ping} -s 1422 {far}")
     assert "message too long, mtu=1450" in lab.exec(host, "sh", "-c", f"{ping} -s 1423 {far} 2>&1", check=False).stdout.lower()
