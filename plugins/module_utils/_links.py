@@ -162,8 +162,6 @@ class Links(Resource[Link]):
     def read(self, host: Host, spec: Spec[Link], devices: Set[str]) -> Dict[Key, Link]:
         found: Dict[Key, Link] = {}
         links = []
-        # The names of underlying devices are needed where one is found or asked for.
-        names: Dict[int, str] = {}
         for device in sorted(devices):
             msg = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
             host.indexes[device] = msg["index"] if msg is not None else None
@@ -178,7 +176,7 @@ class Links(Resource[Link]):
                     links.append(msg)
                     host.indexes[attrs["IFLA_IFNAME"]] = msg["index"]
         for msg in links:
-            link = self._decode(host, msg, names)
+            link = self._decode(host, msg)
             if link is not None:
                 found[link.key] = link
             elif (attributes(msg)["IFLA_IFNAME"],) in set(spec.present) | spec.absent:
@@ -189,7 +187,7 @@ class Links(Resource[Link]):
         return found
 
     @staticmethod
-    def _decode(host: Host, msg: Any, names: Dict[int, str]) -> Optional[Link]:
+    def _decode(host: Host, msg: Any) -> Optional[Link]:
         attrs = attributes(msg)
         info = attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
         if info.get("IFLA_INFO_KIND") != "vxlan":
@@ -202,13 +200,8 @@ class Links(Resource[Link]):
                 value = bool(value)
             elif option == "df" and value is not None:
                 value = _DF[value]
-            elif option == "dev" and value:
-                if value not in names:
-                    lower = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": value}))
-                    names[value] = attributes(lower)["IFLA_IFNAME"] if lower is not None else str(value)
-                value = names[value]
             elif option == "dev":
-                value = None
+                value = host.name(value) if value else None
             values[option] = value
         return Link(
             name=attrs["IFLA_IFNAME"],
@@ -273,30 +266,27 @@ class Links(Resource[Link]):
         return []
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
-        name = op.entry.name
-        # Before anything is removed: it may find that there is no such underlay device.
-        data = self._data(host, op.after) if op.after is not None else []
-        if op.after is None or op.recreate:
+        name, link = op.entry.name, op.after
+        # What is still to be set once the device is there, and what of it is vxlan's own.
+        changed = op.before.delta(link) if op.before is not None and link is not None else []
+        fresh = op.before is None or op.recreate
+        # Before anything is removed: it may find that there is no such underlay device. Of a living
+        # device only what differs: the kernel refuses the mere presence of the rest, and an MTU beside it.
+        data = self._data(host, link, None if fresh else changed) if link is not None else []
+        info = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]})]
+        if link is None or op.recreate:
             self._send(host, Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(name)}))
             host.indexes[name] = None
-        if op.after is None:
+        if link is None:
             return
-        link = op.after
-        if op.before is None or op.recreate:
-            info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
-            attrs: List[Any] = [("IFLA_IFNAME", name), ("IFLA_LINKINFO", {"attrs": info})]
-            attrs += self._device(link, ("mac", "mtu"))
+        if fresh:
+            attrs: List[Any] = [("IFLA_IFNAME", name), *info, *self._device(link, ("mac", "mtu"))]
             index = op.before.index if op.before is not None else link.index
             self._send(host, Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs))
             del host.indexes[name]
             changed = ["alias", "up"]
-        else:
-            changed = op.before.delta(link)
-            data = self._data(host, link, changed)
-            if data:
-                # Only what differs: the kernel refuses the mere presence of the rest, and an MTU beside it.
-                info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
-                self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": info})])
+        elif data:
+            self._set(host, name, {}, info)
         attrs = self._device(link, changed)
         flags = {"flags": IFF_UP if link.up else 0, "change": IFF_UP} if "up" in changed else {}
         if attrs or flags:

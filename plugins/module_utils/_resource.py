@@ -141,9 +141,11 @@ class Host:
             if known == index:
                 return name
         found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
-        name = attributes(found)["IFLA_IFNAME"] if found is not None else "if%d" % index
+        if found is None:
+            return "if%d" % index
+        name = str(attributes(found)["IFLA_IFNAME"])
         self.indexes[name] = index
-        return str(name)
+        return name
 
     def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
         code, out, err = self.run(list(args), stdin)

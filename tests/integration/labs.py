@@ -160,6 +160,15 @@ class Lab:
         self.sh(host, f"docker start {name}")
         return self.sh(host, "docker container inspect --format '{{.NetworkSettings.IPAddress}}' " + name).strip()
 
+    def serve(self, host: str) -> None:
+        """Let the container serve a file, over a port that is not published."""
+        self.sh(host, "docker exec -d c1 sh -c 'mkdir -p /tmp/www; echo hello >/tmp/www/x; httpd -p 8080 -h /tmp/www'")
+
+    def fetch(self, host: str, address: str) -> str:
+        """What the container gets of it. Not by wget: the static one crashes in the resolver's code."""
+        request = "printf 'GET /x HTTP/1.0\\r\\n\\r\\n'"
+        return self.sh(host, f"{request} | docker exec -i c1 nc -w 5 {address} 8080")
+
     def state(self, host: str) -> dict[str, Any]:
         """Everything of the overlay on a host, as programs see it that are not ours."""
         link = self.json(host, "ip -j -d link show dev vxlan.88 2>/dev/null || true")

@@ -46,9 +46,8 @@ def test_containers_reach_each_other_both_ways(mixed: Lab) -> None:
         said = mixed.sh(host, f"docker exec c1 ping -c 3 -i 0.2 {addresses[far]}")
         assert " 0% packet loss" in said and said.count("ttl=62") == 3
     # An unpublished port.
-    mixed.sh("docker2", "docker exec -d c1 sh -c 'mkdir -p /tmp/www; echo hello >/tmp/www/x; httpd -p 8080 -h /tmp/www'")
-    request = "printf 'GET /x HTTP/1.0\\r\\n\\r\\n'"
-    assert mixed.sh("docker1", f"{request} | docker exec -i c1 nc -w 5 {addresses['docker2']} 8080").endswith("hello\n")
+    mixed.serve("docker2")
+    assert mixed.fetch("docker1", addresses["docker2"]).endswith("hello\n")
     assert json.loads(mixed.sh("docker2", "cat /etc/docker/daemon.json"))["allow-direct-routing"] is True
     assert "allow-direct-routing" not in mixed.sh("docker1", "cat /etc/docker/daemon.json")
     assert raw_rules(mixed) == []

@@ -93,10 +93,8 @@ def test_a_full_packet_passes_unfragmented(net: Net, host: str) -> None:
 
 
 def test_tcp_reaches_an_unpublished_port(net: Net) -> None:
-    net.lab.sh("docker2", "docker exec -d c1 sh -c 'mkdir -p /tmp/www; echo hello >/tmp/www/x; httpd -p 8080 -h /tmp/www'")
-    # Not wget: the static one crashes in the resolver's code.
-    request = "printf 'GET /x HTTP/1.0\\r\\n\\r\\n'"
-    said = net.lab.sh("docker1", f"{request} | docker exec -i c1 nc -w 5 {net.addresses['docker2']} 8080")
+    net.lab.serve("docker2")
+    said = net.lab.fetch("docker1", net.addresses["docker2"])
     assert "200 OK" in said and said.endswith("hello\n")
 
 
