@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections, probe_targets
+from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import docker_networks, host_sections, probe_targets
 
 
 class FilterModule:
     """Filters of agentless.overlay."""
 
     def filters(self) -> dict[str, Any]:
-        return {"host_sections": host_sections, "probe_targets": probe_targets}
+        return {"docker_networks": docker_networks, "host_sections": host_sections, "probe_targets": probe_targets}

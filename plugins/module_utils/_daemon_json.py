@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
 
@@ -26,7 +25,24 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 )
 
 MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing")
+# The file as it was before we ever changed it: what absent puts back. Empty where there was none.
 BACKUP_SUFFIX = ".before-overlay"
+# The file that dockerd runs on, until it has restarted on the new one: what a failed restart puts back.
+UNDO_SUFFIX = ".overlay-undo"
+
+
+NO_NFTABLES = (
+    "docker: dockerd has its firewall in %s, where a rule of ours cannot let the overlay through. "
+    'Set "firewall-backend": "iptables" in daemon.json and restart Docker'
+)
+
+
+@dataclass(frozen=True)
+class Copy(File):
+    """A copy of an earlier daemon.json; its text is of no interest in a difference."""
+
+    def lines(self) -> List[str]:
+        return ["%s (a copy of the file as it was)" % self.path]
 
 
 @dataclass
@@ -77,6 +93,17 @@ def render(text: str, path: str, keys: Mapping[str, Any]) -> str:
     return rendered + ("" if text.strip() and not text.endswith("\n") else "\n")
 
 
+def restore(text: str, path: str, before: str) -> str:
+    """The file's text with our keys as they were before us, and every other as it is now; empty for no file.
+
+    @param before: the text of the file before we ever changed it, empty where there was none
+    """
+    former = parse_object(before, path + BACKUP_SUFFIX)
+    rendered = render(text, path, {name: former.get(name) for name in MANAGED})
+    # Where nothing else has changed since, the text as well.
+    return before if parse_object(rendered, path) == former else rendered
+
+
 def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
     """The keys and values that a release of Docker needs, None for a key it does not know."""
     if (28, 0) <= release < (28, 2):
@@ -122,29 +149,61 @@ class DaemonJson(Resource[File]):
             spec.keys = {} if spec.remove else dict(part)
         return spec
 
+    def asked(self, spec: Spec[File]) -> bool:
+        return bool(cast(DaemonSpec, spec).path)
+
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
         spec = cast(DaemonSpec, spec)
         if not spec.path:
             return {}
         found = read_file(spec.path)
         text = found.content if found is not None else ""
-        before = parse_object(text, spec.path)
+        copies = {suffix: read_file(spec.path + suffix) for suffix in (BACKUP_SUFFIX, UNDO_SUFFIX)}
         docker = _docker_api.inspect(host, spec.socket)
-        keys = dict.fromkeys(MANAGED) if spec.remove else keys_for(docker.release, spec.keys)
-        self._refuse(host, spec, before, docker, keys)
-        rendered = render(text, spec.path, keys)
-        if not spec.remove or found is not None:
-            entry = File(spec.path, rendered, found.mode if found is not None else 0o644)
-            spec.present[entry.key] = entry
-        host.facts[self.name] = self._facts(host, spec, docker, keys, rendered != text)
-        return {found.key: found} if found is not None else {}
+        rendered: Optional[str] = text
+        keys: Dict[str, Any] = {}
+        backup = copies[BACKUP_SUFFIX]
+        if not spec.remove:
+            if docker.firewall != "iptables":
+                raise OverlayError(NO_NFTABLES % docker.firewall)
+            keys = keys_for(docker.release, spec.keys)
+            self._refuse(host, spec, parse_object(text, spec.path), docker, keys)
+            rendered = render(text, spec.path, keys)
+        elif backup is not None:
+            # Without it we never changed the file, and what is in it is not ours.
+            rendered = restore(text, spec.path, backup.content) or None
+            spec.absent |= {(spec.path + suffix,) for suffix in copies}
+            spec.absent |= {(spec.path,)} if rendered is None else set()
+        changes = (rendered or "") != text
+        mode = found.mode if found is not None else 0o644
+        if rendered is not None and (changes or found is not None):
+            spec.present[(spec.path,)] = File(spec.path, rendered, mode)
+        facts = self._facts(host, spec, docker, keys, changes)
+        if changes and not spec.remove:
+            before = Copy(spec.path + BACKUP_SUFFIX, text, mode)
+            if backup is None:
+                spec.present[before.key] = before
+            # An older one is what dockerd still runs on, unless it has been started since.
+            current = copies[UNDO_SUFFIX] is None or docker.running and not _docker_api.started_before(spec.path)
+            if facts["restart_required"] and current:
+                undo = Copy(spec.path + UNDO_SUFFIX, text, mode)
+                spec.present[undo.key] = undo
+        if not host.rolling_back:
+            host.facts[self.name] = facts
+            if rendered and (changes or facts["restart_required"]):
+                _docker_api.validate(host, docker.release, rendered)
+        entries = [found] if found is not None else []
+        entries += [Copy(copy.path, copy.content, copy.mode) for copy in copies.values() if copy is not None]
+        return {entry.key: entry for entry in entries}
+
+    def diff(self, actual: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[Op[File]]:
+        # A copy is made before what it is a copy of changes, and goes after that is back.
+        return sorted(super().diff(actual, wanted), key=lambda op: isinstance(op.entry, Copy) == (op.after is None))
 
     @staticmethod
     def _refuse(
         host: Host, spec: DaemonSpec, before: Mapping[str, Any], docker: _docker_api.Docker, keys: Mapping[str, Any]
     ) -> None:
-        if spec.remove:
-            return
         given = _docker_api.flags(host)
         # --bip and --bridge exclude each other, wherever each is given.
         ours = {"--" + name for name in MANAGED if keys.get(name) is not None} | {"--bridge"}
@@ -196,33 +255,20 @@ class DaemonJson(Resource[File]):
             "restart_required": bool(reasons),
             "restart_reasons": reasons,
             "containers": [container.name for container in docker.containers],
+            "live_restore": docker.live_restore,
+            "path": spec.path,
         }
 
     def extra(self, entry: File, spec: Spec[File]) -> bool:
         return False
 
     def apply(self, host: Host, ops: Sequence[Op[File]]) -> List[Failure]:
-        failures = []
         for op in ops:
             try:
                 if op.after is None:
                     os.unlink(op.entry.path)
-                    continue
-                if not host.rolling_back:
-                    self._validate(host, op.after)
-                    if op.before is not None:
-                        write_file(File(op.before.path + BACKUP_SUFFIX, op.before.content, op.before.mode))
-                write_file(op.after)
-            except (OSError, OverlayError) as error:
-                failures.append(Failure(op, str(error)))
-        return failures
-
-    def _validate(self, host: Host, entry: File) -> None:
-        """Let dockerd judge the new file where it can (from 23.0), before it replaces the old one."""
-        version: Optional[str] = host.facts.get(self.name, {}).get("version")
-        if not version or int(version.partition(".")[0]) < 23:
-            return
-        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as handle:
-            handle.write(entry.content)
-            handle.flush()
-            host.command(["dockerd", "--validate", "--config-file", handle.name])
+                else:
+                    write_file(op.after)
+            except OSError as error:
+                return [Failure(op, str(error))]
+        return []

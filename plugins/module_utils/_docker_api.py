@@ -13,11 +13,15 @@ import os
 import re
 import shlex
 import socket
+import tempfile
 import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
+
+SOCKET = "/var/run/docker.sock"
+_NOBODY = 65534
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -33,32 +37,39 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def api(path: str, socket_path: str) -> Any:
-    """The answer of dockerd to a GET, or None where no dockerd listens."""
+def api(path: str, socket_path: str, method: str = "GET", data: Any = None) -> Any:
+    """The answer of dockerd to a request; None where no dockerd listens, or the answer is empty."""
     connection = _UnixConnection(socket_path)
     try:
-        connection.request("GET", path)
+        body = json.dumps(data) if data is not None else None
+        connection.request(method, path, body, {"Content-Type": "application/json"} if data is not None else {})
         answer = connection.getresponse()
-        body = answer.read()
+        said = answer.read()
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except OSError as error:
         raise OverlayError("docker: dockerd does not answer on %s: %s" % (socket_path, error)) from error
     finally:
         connection.close()
-    if answer.status != 200:
+    if answer.status not in (200, 201, 204):
         raise OverlayError(
-            "docker: dockerd answers %s to GET %s: %s" % (answer.status, path, body[:200].decode(errors="replace"))
+            "docker: dockerd answers %s to %s %s: %s"
+            % (answer.status, method, path, said[:300].decode(errors="replace").strip())
         )
-    return json.loads(body)
+    return json.loads(said) if said else None
 
 
 @dataclass(frozen=True)
 class Container:
-    """A running container, with its address on the default bridge where it is on it."""
+    """A running container, with its addresses by the name of the Docker network; the default one is bridge."""
 
     name: str
-    address: Optional[str]
+    addresses: Dict[str, str]
+
+    @property
+    def address(self) -> Optional[str]:
+        """Its address on the default bridge, where it is on it."""
+        return self.addresses.get("bridge")
 
 
 @dataclass
@@ -71,6 +82,11 @@ class Docker:
     gateway: Optional[str] = None
     mtu: Optional[str] = None
     masquerade: Optional[str] = None
+    live_restore: bool = False
+    # iptables, or nftables; told from 28.1, and there was no other before.
+    firewall: str = "iptables"
+    # Docker networks as its API lists them.
+    networks: List[Dict[str, Any]] = field(default_factory=list)
 
     @property
     def release(self) -> Tuple[int, int]:
@@ -85,8 +101,8 @@ def running_containers(socket_path: str) -> List[Container]:
     found = []
     for item in api("/containers/json", socket_path) or []:
         networks = item.get("NetworkSettings", {}).get("Networks", {})
-        address = networks.get("bridge", {}).get("IPAddress") or None
-        found.append(Container(item["Names"][0].lstrip("/"), address))
+        addresses = {name: network["IPAddress"] for name, network in networks.items() if network.get("IPAddress")}
+        found.append(Container(item["Names"][0].lstrip("/"), addresses))
     return sorted(found, key=lambda container: container.name)
 
 
@@ -101,10 +117,16 @@ def inspect(host: Host, socket_path: str) -> Docker:
                 "docker: there is no dockerd on this host; install Docker first (Debian: docker.io, Fedora: moby-engine)"
             ) from error
         return Docker(version=out.partition("version ")[2].partition(",")[0], running=False)
-    bridge = next(
-        (item for item in api("/networks", socket_path) if item["Name"] == "bridge" and item["Driver"] == "bridge"), None
+    info = api("/info", socket_path)
+    docker = Docker(
+        version=version["Version"],
+        running=True,
+        containers=running_containers(socket_path),
+        live_restore=bool(info.get("LiveRestoreEnabled")),
+        firewall=(info.get("FirewallBackend") or {}).get("Driver") or "iptables",
+        networks=api("/networks", socket_path),
     )
-    docker = Docker(version=version["Version"], running=True, containers=running_containers(socket_path))
+    bridge = next((item for item in docker.networks if item["Name"] == "bridge" and item["Driver"] == "bridge"), None)
     if bridge is not None:
         options = bridge.get("Options") or {}
         for config in (bridge.get("IPAM") or {}).get("Config") or []:
@@ -126,6 +148,20 @@ def _process() -> Optional[int]:
         except OSError:
             continue
     return None
+
+
+def arguments() -> List[str]:
+    """What the running dockerd was started with, less the configuration file; empty where none runs."""
+    pid = _process()
+    if pid is None:
+        return []
+    with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
+        words = handle.read().rstrip("\0").split("\0")[1:]
+    kept: List[str] = []
+    for before, word in zip([""] + words, words):
+        if not word.startswith("--config-file") and before != "--config-file":
+            kept.append(word)
+    return kept
 
 
 def flags(host: Host) -> Dict[str, str]:
@@ -169,6 +205,26 @@ def started_before(path: str) -> bool:
         return age > time.time() - os.stat(path).st_mtime
     except OSError:
         return False
+
+
+def validate(host: Host, release: Tuple[int, int], text: str) -> None:
+    """Let dockerd judge a daemon.json, beside the flags that it runs with; raise OverlayError with what it says."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fchown(handle.fileno(), _NOBODY, _NOBODY)
+        check = ["dockerd"] + arguments() + ["--config-file", handle.name]
+        if release >= (23, 0):
+            check.append("--validate")
+        # Before 23.0 there is no such flag. Without privileges it reads its configuration, and ends at
+        # "needs to be started with root privileges" before it touches anything (20.10.24, by strace).
+        nobody = ["setpriv", "--reuid=%d" % _NOBODY, "--regid=%d" % _NOBODY, "--clear-groups"]
+        code, out, err = host.run(nobody + check, None)
+    said = (err or out).strip()
+    if "unable to configure the Docker daemon" in said or code and release >= (23, 0):
+        raise OverlayError(
+            "docker_bip: dockerd would not start with daemon.json, so nothing was changed: %s" % said.splitlines()[-1]
+        )
 
 
 def process_of(name: str, socket_path: str) -> Optional[int]:

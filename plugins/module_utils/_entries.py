@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
@@ -48,6 +48,10 @@ def listed(
 
 class OnDevice(Resource[E]):
     """A resource whose entries each name their device, and are written with one message each."""
+
+    def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
+        # A key begins with its device.
+        return super().reach(spec, devices) | {key[0] for key in spec.absent}
 
     def extra(self, entry: E, spec: Spec[E]) -> bool:
         return getattr(entry, "device", None) in spec.purge_devices

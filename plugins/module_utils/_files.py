@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
@@ -53,13 +52,36 @@ def read_file(path: str) -> Optional[File]:
         raise OverlayError("%s cannot be read: %s" % (path, error)) from error
 
 
+# Folders that are there for our files alone, or that a package leaves out while they are empty.
+_FOLDERS = (
+    "/etc/agentless-overlay",
+    "/etc/NetworkManager/conf.d",
+    "/etc/systemd/networkd.conf.d",
+    "/run/flannel",
+)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, and the folder that was made for it."""
+    os.unlink(path)
+    if os.path.dirname(path) in _FOLDERS:
+        try:
+            os.rmdir(os.path.dirname(path))
+        except OSError:
+            return
+
+
 def write_file(entry: File) -> None:
     """Replace a file in one step: a reader sees the old one or the new one, also after a power failure."""
     # A link stays a link: what it points at is replaced.
     target = os.path.realpath(entry.path)
     folder = os.path.dirname(target)
     os.makedirs(folder, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".%s." % os.path.basename(target), dir=folder)
+    # Always the same name: a run that is killed leaves one such file at most. Who writes holds the host's lock.
+    temporary = os.path.join(folder, ".%s.overlay-new" % os.path.basename(target))
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
             stream.write(entry.content)
@@ -102,7 +124,7 @@ class Files(Resource[File]):
         for op in ops:
             try:
                 if op.after is None:
-                    os.unlink(op.entry.path)
+                    remove_file(op.entry.path)
                 else:
                     write_file(op.after)
             except OSError as error:

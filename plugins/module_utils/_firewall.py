@@ -6,14 +6,15 @@
 
 Docker keeps the content of DOCKER-USER over a restart, and asks it before its
 own rules; a rule in FORWARD would come too late. The nft table holds what
-Docker has no place for: masquerading that spares the overlay.
+Docker has no place for: masquerading that spares the overlay, and who may send
+us vxlan packets.
 """
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     MARK,
@@ -50,14 +51,52 @@ def rules_of(network: Mapping[str, Any]) -> List[Rule]:
     """The rules that one network needs on one host."""
     cidr, lease, device, bridge = (network[name] for name in ("cidr", "lease", "device", "bridge"))
     comment = "-m comment --comment %s%s" % (MARK, network["network"])
-    return [
+    rules = [
         Rule("iptables " + CHAIN, "-s %s -d %s -i %s -o %s %s -j ACCEPT" % (cidr, lease, device, bridge, comment)),
         Rule("iptables " + CHAIN, "-s %s -d %s -i %s -o %s %s -j ACCEPT" % (lease, cidr, bridge, device, comment)),
-        Rule("nft postrouting", "type nat hook postrouting priority 100; policy accept;"),
-        Rule("nft postrouting", "ip saddr %s ip daddr != %s masquerade" % (lease, cidr)),
+        Rule("nft chain postrouting", "type nat hook postrouting priority 100; policy accept;"),
+        Rule("nft chain postrouting", "ip saddr %s ip daddr != %s masquerade" % (lease, cidr)),
         # What enters the overlay here from outside has to come back here.
-        Rule("nft postrouting", 'ip saddr != %s ip daddr %s oifname "%s" masquerade' % (cidr, cidr, device)),
+        Rule("nft chain postrouting", 'ip saddr != %s ip daddr %s oifname "%s" masquerade' % (cidr, cidr, device)),
     ]
+    if network["vteps"] is None:
+        return rules
+    # The kernel takes vxlan packets at any address and from anybody. In the input hook, where fragments
+    # have been joined, so that no part of a header can hide in another one. Bits 96 to 119 after the start
+    # of the UDP header are the VNI (RFC 7348, 5): other networks on the same port are not ours to filter.
+    vteps = "vteps_%d" % network["vni"]
+    rules += [
+        Rule("nft chain input", "type filter hook input priority -10; policy accept;"),
+        Rule(
+            "nft chain input",
+            "udp dport %d @th,96,24 0x%x ip saddr != @%s counter drop" % (network["port"], network["vni"], vteps),
+        ),
+        Rule("nft set " + vteps, "type ipv4_addr"),
+    ]
+    return rules + [Rule("nft set " + vteps, address) for address in network["vteps"]]
+
+
+def nft_script(rules: Iterable[Rule]) -> str:
+    """What makes nft replace our table as a whole, in one transaction of the kernel's."""
+    script = "table ip %s\ndelete table ip %s\n" % (TABLE, TABLE)
+    blocks: Dict[str, List[str]] = {}
+    for rule in rules:
+        if rule.where.startswith("nft "):
+            blocks.setdefault(rule.where[4:], []).append(rule.rule)
+    if not blocks:
+        return script
+    script += "table ip %s {\n" % TABLE
+    elements: List[str] = []
+    # Sets come before the chains that look into them, and the head of each before the rest.
+    for where, texts in sorted(blocks.items(), reverse=True):
+        head = [text for text in texts if text.startswith("type ")]
+        rest = sorted(text for text in texts if not text.startswith("type "))
+        if where.startswith("set "):
+            elements += ["add element ip %s %s { %s }\n" % (TABLE, where[4:], element) for element in rest]
+            rest = []
+        script += "  %s {\n%s  }\n" % (where, "".join("    %s\n" % text for text in head + rest))
+    # A line each, so that a difference between two scripts is of the elements that differ.
+    return script + "}\n" + "".join(elements)
 
 
 class Firewall(Resource[Rule]):
@@ -93,12 +132,19 @@ class Firewall(Resource[Rule]):
             return []
         if code:
             raise OverlayError("firewall: nft cannot list our table: %s" % err.strip())
-        rules, chain = [], ""
+        rules, where, elements = [], "", ""
         for line in (line.strip() for line in out.splitlines()):
-            if line.startswith("chain "):
-                chain = line.split()[1]
+            if line.startswith(("chain ", "set ")):
+                where = "nft " + " ".join(line.split()[:2])
+            elif line.startswith("elements = {") or elements:
+                # As many lines as nft likes; the last one ends in a brace.
+                elements += line
+                if line.endswith("}"):
+                    inside = elements[elements.index("{") + 1 : -1]
+                    rules += [Rule(where, element.strip()) for element in inside.split(",")]
+                    elements = ""
             elif line and not line.startswith(("table ", "}")):
-                rules.append(Rule("nft " + chain, line))
+                rules.append(Rule(where, line))
         return rules
 
     def _read_iptables(self, host: Host) -> List[Rule]:
@@ -144,16 +190,6 @@ class Firewall(Resource[Rule]):
                     rules.pop(op.entry.key, None)
                 else:
                     rules[op.entry.key] = op.after
-        script = "table ip %s\ndelete table ip %s\n" % (TABLE, TABLE)
-        if rules:
-            script += "table ip %s {\n" % TABLE
-            for where in sorted({rule.where for rule in rules.values()}):
-                # The head of the chain comes before its rules.
-                texts = sorted(
-                    (rule.rule for rule in rules.values() if rule.where == where),
-                    key=lambda text: (not text.startswith("type "), text),
-                )
-                script += "  chain %s {\n%s  }\n" % (where.split()[1], "".join("    %s\n" % text for text in texts))
-            script += "}\n"
+        script = nft_script(rules.values())
         host.command(["nft", "-c", "-f", "-"], script)
         host.command(["nft", "-f", "-"], script)

@@ -11,7 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _netlink, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api, _netlink, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._lock import host_lock
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
 
 Options = Dict[str, Dict[str, Any]]
@@ -83,7 +84,7 @@ SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
             "ip_masq": {"type": "bool"},
             "allow_renumber": {"type": "bool", "default": False},
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},
-            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "socket": {"type": "path", "default": _docker_api.SOCKET},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         {"required_if": [("state", "present", ["bip"])]},
@@ -95,6 +96,29 @@ SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
             "lease": {"type": "str", "required": True},
             "device": {"type": "str", "required": True},
             "bridge": {"type": "str", "default": "docker0"},
+            "vni": {"type": "int"},
+            "port": {"type": "int", "default": 4789},
+            "vteps": {"type": "list", "elements": "str"},
+        },
+        {"required_by": {"vteps": ["vni"]}},
+    ),
+    "managers": (
+        {
+            "devices": {"type": "list", "elements": "str", "required": True},
+            "ports": {"type": "list", "elements": "int", "required": True},
+        },
+        {},
+    ),
+    "boot": ({"sections": {"type": "dict"}}, {}),
+    "docker_network": (
+        {
+            "name": {"type": "str", "required": True},
+            "network": {"type": "str", "required": True},
+            "subnet": {"type": "str", "required": True},
+            "gateway": {"type": "str", "required": True},
+            "bridge": {"type": "str", "required": True},
+            "device": {"type": "str", "required": True},
+            "mtu": {"type": "int", "required": True},
         },
         {},
     ),
@@ -130,20 +154,31 @@ def resource_module(section: str) -> None:
 def host_module() -> None:
     """Run overlay_host: all sections in one transaction."""
     module = AnsibleModule(argument_spec=HOST_SPEC, supports_check_mode=True)
+    sections, problems = _validated(module.params)
+    for number, part in enumerate(sections.get("boot", ()), 1):
+        if part["sections"] is not None:
+            # Where each module is a task of its own, this call sees none of the other sections.
+            part["sections"], errors = _validated(part["sections"])
+            problems += ["boot, item %d: sections: %s" % (number, error) for error in errors]
+    if problems:
+        module.fail_json(msg="Options are wrong; nothing was changed:\n" + "\n".join(problems))
+    _run(module, sections)
+
+
+def _validated(options: Mapping[str, Any]) -> Tuple[Dict[str, List[Dict[str, Any]]], List[str]]:
+    """The sections that are given, checked, and what is wrong with them."""
     sections: Dict[str, List[Dict[str, Any]]] = {}
-    problems: List[str] = []
-    for section in HOST_SPEC:
-        if module.params[section] is None:
+    problems = ["there is no section %s" % name for name in sorted(set(options) - set(SPECS))]
+    for section in SPECS:
+        if options.get(section) is None:
             continue
         sections[section] = []
-        for number, item in enumerate(module.params[section], 1):
+        for number, item in enumerate(options[section], 1):
             validated, errors = validate(section, item, number)
             problems += errors
             if validated is not None:
                 sections[section].append(validated)
-    if problems:
-        module.fail_json(msg="Options are wrong; nothing was changed:\n" + "\n".join(problems))
-    _run(module, sections)
+    return sections, problems
 
 
 def _run(module: AnsibleModule, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -156,11 +191,15 @@ def _run(module: AnsibleModule, sections: Mapping[str, Sequence[Mapping[str, Any
     module.run_command_environ_update = {"LC_ALL": "C", "LANGUAGE": "C"}
     host = Host(run=lambda args, stdin: module.run_command(args, data=stdin, handle_exceptions=False))
     try:
-        transaction = _transaction.prepare(host, _transaction.parse(sections))
-        answer = _transaction.result(transaction, host)
-        if not module.check_mode:
-            _transaction.apply(host, transaction)
-            answer["counters"] = _transaction.costs(host)
+        if module.check_mode:
+            transaction = _transaction.prepare(host, _transaction.parse(sections))
+            answer = _transaction.result(transaction, host)
+        else:
+            with host_lock():
+                transaction = _transaction.prepare(host, _transaction.parse(sections))
+                answer = _transaction.result(transaction, host)
+                _transaction.apply(host, transaction)
+                answer["counters"] = _transaction.costs(host)
     except OverlayError as error:
         module.fail_json(msg=str(error))
     except _netlink.NetlinkError as error:

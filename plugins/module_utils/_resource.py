@@ -173,6 +173,14 @@ class Resource(Generic[E]):
         """The options, validated by their argument spec, as entries."""
         raise NotImplementedError
 
+    def asked(self, spec: Spec[E]) -> bool:
+        """Whether the options ask anything of it."""
+        return bool(spec.present or spec.absent or spec.purge_devices or spec.purge_owned)
+
+    def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
+        """The devices whose entries have to be read; C(devices) are all that the options name."""
+        return devices_of(spec.present) | spec.purge_devices
+
     def read(self, host: Host, spec: Spec[E], devices: Set[str]) -> Dict[Key, E]:
         """What is on the host and within the spec's reach or on C(devices)."""
         raise NotImplementedError
@@ -223,6 +231,11 @@ class Resource(Generic[E]):
     def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
         """Carry out operations that are all additions and changes, or all removals."""
         raise NotImplementedError
+
+
+def devices_of(entries: Mapping[Key, Any]) -> Set[str]:
+    """The devices that entries name."""
+    return {entry.device for entry in entries.values() if getattr(entry, "device", None)}
 
 
 def sort_key(key: Key) -> Tuple[Any, ...]:

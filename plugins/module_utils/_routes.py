@@ -34,6 +34,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Op,
     OverlayError,
     Spec,
+    devices_of,
 )
 
 TABLE_MAIN = 254
@@ -136,6 +137,9 @@ class Routes(OnDevice[Route]):
                     rest="multipath" if "RTA_MULTIPATH" in attrs else "",
                 )
         return found
+
+    def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
+        return devices_of(spec.present) | spec.purge_devices | devices
 
     def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
         for key in spec.present:

@@ -15,11 +15,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Addresses
+from ansible_collections.agentless.overlay.plugins.module_utils._boot import Boot
 from ansible_collections.agentless.overlay.plugins.module_utils._daemon_json import DaemonJson
+from ansible_collections.agentless.overlay.plugins.module_utils._docker_networks import DockerNetworks
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb
 from ansible_collections.agentless.overlay.plugins.module_utils._files import Files
 from ansible_collections.agentless.overlay.plugins.module_utils._firewall import Firewall
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Links
+from ansible_collections.agentless.overlay.plugins.module_utils._managers import Managers
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbours
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
@@ -31,6 +34,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     OverlayError,
     Resource,
     Spec,
+    devices_of,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Routes
 from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctls
@@ -39,6 +43,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import 
 # route finds all that it needs behind it; removals in the reverse order.
 ORDER: Tuple[Resource[Any], ...] = (
     Sysctls(),
+    Managers(),
     Firewall(),
     Links(),
     Addresses(),
@@ -46,7 +51,9 @@ ORDER: Tuple[Resource[Any], ...] = (
     Fdb(),
     Routes(),
     Files(),
+    Boot(),
     DaemonJson(),
+    DockerNetworks(),
 )
 _LINKS = next(resource for resource in ORDER if isinstance(resource, Links))
 
@@ -108,7 +115,7 @@ def prepare(host: Host, specs: Dict[str, Spec[Any]]) -> Transaction:
     """Read the host and work out what is to be done; changes nothing."""
     links = specs[_LINKS.name]
     named = {key[0] for key in set(links.present) | links.absent}
-    devices = named.union(*(_devices(spec.present) | spec.purge_devices for spec in specs.values()))
+    devices = named.union(*(devices_of(spec.present) | spec.purge_devices for spec in specs.values()))
     actual: State = {}
     wanted: State = {}
 
@@ -125,27 +132,13 @@ def prepare(host: Host, specs: Dict[str, Spec[Any]]) -> Transaction:
         if resource is _LINKS:
             continue
         spec = specs[resource.name]
-        asked = bool(spec.present or spec.absent or spec.purge_devices or spec.purge_owned)
         # What nobody asked about is read where it has to be put back.
-        if asked or shaken or isinstance(resource, DaemonJson):
-            read(resource, _reach(resource, spec, devices, shaken))
+        if resource.asked(spec) or shaken:
+            read(resource, resource.reach(spec, devices) | shaken)
         else:
             actual[resource.name], wanted[resource.name] = {}, {}
     ops, _effects = plan(actual, wanted)
     return Transaction(specs, devices, actual, wanted, [op for batch in order(ops) for op in batch])
-
-
-def _devices(entries: Mapping[Key, Any]) -> Set[str]:
-    return {entry.device for entry in entries.values() if getattr(entry, "device", None)}
-
-
-def _reach(resource: Resource[Any], spec: Spec[Any], devices: Set[str], shaken: Set[str]) -> Set[str]:
-    """The devices whose entries a resource has to read."""
-    own = _devices(spec.present) | spec.purge_devices
-    own |= {key[0] for key in spec.absent if isinstance(resource, (Neighbours, Fdb))}
-    if isinstance(resource, Routes):
-        own |= devices
-    return own | shaken
 
 
 def apply(host: Host, transaction: Transaction) -> None:
@@ -205,7 +198,7 @@ def _roll_back(host: Host, transaction: Transaction) -> str:
             if resource is _LINKS:
                 reach = {key[0] for key in keys | set(snapshot)}
             else:
-                reach = _reach(resource, spec, transaction.devices, _devices(snapshot))
+                reach = resource.reach(spec, transaction.devices) | devices_of(snapshot)
             found = resource.read(host, spec, reach)
         now[resource.name] = found
         # Only what this transaction touched goes; what came from elsewhere meanwhile stays.

@@ -12,12 +12,12 @@ version_added: 1.0.0
 author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Pings every target with a small packet and with the largest that fits the MTU, both with DF set, all at the same time.
-  - Sends from the host, and from inside the network namespace of one running container on Docker's default bridge,
+  - Sends from the host, and from inside the network namespace of one running container on the target's Docker network,
     where there is one. The container needs no program for it; the host's own C(ping) is used.
   - Changes nothing.
 options:
   targets:
-    description: What to ping. With none, the module only tells which container it would ping from.
+    description: What to ping. With none, the module only tells which containers it would ping from.
     type: list
     elements: dict
     default: []
@@ -30,10 +30,19 @@ options:
         description: Its IPv4 address.
         type: str
         required: true
-  mtu:
-    description: The size of the large packet in bytes, IP header included.
-    type: int
-    default: 1450
+      network:
+        description: The Docker network whose container pings it as well.
+        type: str
+        default: bridge
+      mtu:
+        description: The size of the large packet in bytes, IP header included.
+        type: int
+        default: 1450
+  networks:
+    description: The Docker networks on which to look for a container; V(bridge) is the default one.
+    type: list
+    elements: str
+    default: [bridge]
   wait:
     description: How many seconds to wait for an answer; a ping is tried three times.
     type: int
@@ -57,15 +66,15 @@ EXAMPLES = r"""
     targets:
       - name: docker2
         address: 10.88.87.1
-    mtu: 1450
+        mtu: 1450
 """
 
 RETURN = r"""
-container:
-  description: The container that the module pings from; null where none runs on the default bridge.
+containers:
+  description: By Docker network, the container that the module pings from; none where none runs on it.
   type: dict
   returned: success
-  sample: {name: c1, address: 10.88.50.2}
+  sample: {bridge: {name: c1, address: 10.88.50.2}}
 probes:
   description: Every ping.
   type: list
@@ -88,31 +97,41 @@ HEADERS = 28  # IPv4 20, ICMP 8 bytes
 
 
 def main() -> None:
-    target = {"name": {"type": "str", "required": True}, "address": {"type": "str", "required": True}}
+    target = {
+        "name": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "network": {"type": "str", "default": "bridge"},
+        "mtu": {"type": "int", "default": 1450},
+    }
     module = AnsibleModule(
         argument_spec={
             "targets": {"type": "list", "elements": "dict", "default": [], "options": target},
-            "mtu": {"type": "int", "default": 1450},
+            "networks": {"type": "list", "elements": "str", "default": ["bridge"]},
             "wait": {"type": "int", "default": 2},
-            "socket": {"type": "path", "default": "/var/run/docker.sock"},
+            "socket": {"type": "path", "default": _docker_api.SOCKET},
         },
         supports_check_mode=True,
     )
     ping = module.get_bin_path("ping", required=True)
+    containers: Dict[str, Dict[str, str]] = {}
+    inside: Dict[str, List[str]] = {}
     try:
-        container = next((one for one in _docker_api.running_containers(module.params["socket"]) if one.address), None)
-        pid = _docker_api.process_of(container.name, module.params["socket"]) if container else None
+        running = _docker_api.running_containers(module.params["socket"])
+        for network in module.params["networks"]:
+            found = next((one for one in running if network in one.addresses), None)
+            pid = _docker_api.process_of(found.name, module.params["socket"]) if found else None
+            if found and pid:
+                containers[network] = {"name": found.name, "address": found.addresses[network]}
+                inside[network] = ["nsenter", "--target=%s" % pid, "--net", "--"]
     except OverlayError as error:
         module.fail_json(msg=str(error))
-    sources: Dict[str, List[str]] = {"host": []}
-    if pid:
-        sources["container"] = ["nsenter", "--target=%s" % pid, "--net", "--"]
 
-    def probe(job: Tuple[str, Dict[str, str], int]) -> Dict[str, Any]:
+    def probe(job: Tuple[str, Dict[str, Any], int]) -> Dict[str, Any]:
         source, target, size = job
         args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(size - HEADERS)]
+        prefix = inside[target["network"]] if source == "container" else []
         for _attempt in range(3):
-            code, out, err = module.run_command(sources[source] + args + [target["address"]])
+            code, out, err = module.run_command(prefix + args + [target["address"]])
             if not code:
                 break
         said = "" if not code else (err.strip() or out.strip().splitlines()[-1])
@@ -121,16 +140,12 @@ def main() -> None:
     jobs = [
         (source, target, size)
         for target in module.params["targets"]
-        for source in sources
-        for size in (SMALL, module.params["mtu"])
+        for source in (["host", "container"] if target["network"] in inside else ["host"])
+        for size in (SMALL, target["mtu"])
     ]
     with ThreadPoolExecutor(max_workers=64) as pool:
         probes = list(pool.map(probe, jobs))
-    module.exit_json(
-        changed=False,
-        container=dict(name=container.name, address=container.address) if container else None,
-        probes=probes,
-    )
+    module.exit_json(changed=False, containers=containers, probes=probes)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ EVERYWHERE = "group overlay"
 
 _NETWORK_KEYS = ("name", "backend", "cidr", "subnet_len", "vni", "port", "device", "mtu", "attach")
 _BACKENDS = ("vxlan",)
-_ATTACH = ("docker0",)
+# What Docker calls its own networks.
+_DOCKERS_OWN = ("bridge", "default", "host", "none", "ingress", "docker_gwbridge")
 
 
 @dataclass(frozen=True, order=True)
@@ -70,7 +71,13 @@ class Network:
     port: int
     device: str
     mtu: int
-    attach: str
+    # The Docker network of its own that gets the lease; empty where docker0 does.
+    docker_network: str
+
+    @property
+    def bridge(self) -> str:
+        """The device that containers are attached to."""
+        return f"br.{self.vni}" if self.docker_network else "docker0"
 
 
 @dataclass
@@ -99,7 +106,8 @@ class Plan:
                 "port": network.port,
                 "device": network.device,
                 "mtu": network.mtu,
-                "attach": network.attach,
+                "docker_network": network.docker_network,
+                "bridge": network.bridge,
                 "nodes": {
                     node: {
                         "underlay_ip": self.underlay[node],
@@ -236,7 +244,6 @@ class _Planner:
                 "Write for example: overlay_networks: [{name: main, cidr: 10.88.0.0/16, vni: 88}]",
             )
             return
-        attached = False
         for number, item in enumerate(items):
             where = f"overlay_networks[{number}]"
             if not isinstance(item, dict):
@@ -248,10 +255,12 @@ class _Planner:
             network = self.network(where, item)
             if network is None:
                 continue
-            if attached:
-                problem = "another network has docker0 already, which has room for one"
-                self.error(EVERYWHERE, f"{where}.attach", network.attach, problem, "Keep one network with docker0")
-            attached = True
+            for other in self.plan.networks.values():
+                if other.docker_network == network.docker_network:
+                    shown = network.docker_network or "docker0"
+                    problem = f"network {other.name} has {shown} already, which has room for one"
+                    remedy = "Attach one of them to a Docker network of its own: attach: {docker_network: NAME}"
+                    self.error(EVERYWHERE, f"{where}.attach", shown, problem, remedy)
             self.plan.networks[network.name] = network
 
     def network(self, where: str, item: Mapping[str, Any]) -> Network | None:
@@ -293,7 +302,7 @@ class _Planner:
         for other in others:
             if device == other.device and "device" in item:
                 wrong("device", f"network {other.name} has the same device", "Give each network its own device")
-        backend, attach = choice("backend", _BACKENDS), choice("attach", _ATTACH)
+        backend, docker_network = choice("backend", _BACKENDS), self.attach(wrong, item)
         mtu = self.mtu(wrong, item)
         cidr, problem = _as_network(item.get("cidr"))
         if problem:
@@ -309,7 +318,26 @@ class _Planner:
         # As flannel: two bits for four leases at the least, two bits for two containers.
         default = 24 if cidr.prefixlen <= 22 else cidr.prefixlen + 2
         subnet_len = number("subnet_len", cidr.prefixlen + 2, 30, default)
-        return Network(name, backend, cidr, subnet_len, vni, port, str(device), mtu, attach)
+        return Network(name, backend, cidr, subnet_len, vni, port, str(device), mtu, docker_network)
+
+    @staticmethod
+    def attach(wrong: Any, item: Mapping[str, Any]) -> str:
+        """The Docker network that gets the leases; empty for docker0."""
+        value = item.get("attach", "docker0")
+        if value == "docker0":
+            return ""
+        remedy = "Write attach: docker0, or attach: {docker_network: NAME}"
+        if not isinstance(value, dict) or set(value) != {"docker_network"}:
+            wrong("attach", "there is no such choice", remedy)
+            return ""
+        name = value["docker_network"]
+        if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}", name):
+            wrong("attach", "not a name that Docker takes for a network", remedy)
+            return ""
+        if name in _DOCKERS_OWN:
+            wrong("attach", "Docker has a network of its own by that name", "Choose another name")
+            return ""
+        return name
 
     def mtu(self, wrong: Any, item: Mapping[str, Any]) -> int:
         """The overlay's MTU: as given, or what the smallest underlay leaves. All nodes get the same."""

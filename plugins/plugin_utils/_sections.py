@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 MARK = "agentless.overlay:"
@@ -20,18 +20,27 @@ def host_sections(plan: Mapping[str, Any], node: str, allow_renumber: bool = Fal
     """
     sections: dict[str, list[dict[str, Any]]] = {
         "sysctl": [{"name": "net.ipv4.ip_forward", "value": "1"}],
+        "managers": [],
         "firewall": [],
         "vxlan_link": [{"entries": [], "purge": True}],
         "neigh_entry": [],
         "fdb_entry": [],
         "route_entry": [{"entries": [], "purge": True}],
         "files": [],
+        "boot": [{}],
         "docker_bip": [],
+        "docker_network": [],
     }
-    for network in plan["networks"].values():
-        own = network["nodes"].get(node)
-        if own is None:
-            continue
+    mine = [network for network in plan["networks"].values() if node in network["nodes"]]
+    if mine:
+        sections["managers"].append(
+            {
+                "devices": [network["device"] for network in mine],
+                "ports": sorted({network["port"] for network in mine}),
+            }
+        )
+    for network in mine:
+        own = network["nodes"][node]
         device = network["device"]
         peers = [peer for name, peer in network["nodes"].items() if name != node]
         sections["vxlan_link"][0]["entries"].append(
@@ -73,9 +82,25 @@ def host_sections(plan: Mapping[str, Any], node: str, allow_renumber: bool = Fal
                 "cidr": network["cidr"],
                 "lease": own["subnet"],
                 "device": device,
-                "bridge": network["attach"],
+                "bridge": network["bridge"],
+                "vni": network["vni"],
+                "port": network["port"],
+                "vteps": sorted(peer["underlay_ip"] for peer in peers),
             }
         )
+        if network["docker_network"]:
+            sections["docker_network"].append(
+                {
+                    "name": network["docker_network"],
+                    "network": network["name"],
+                    "subnet": own["subnet"],
+                    "gateway": own["gateway"],
+                    "bridge": network["bridge"],
+                    "device": device,
+                    "mtu": network["mtu"],
+                }
+            )
+            continue
         sections["files"].append(
             {
                 "path": SUBNET_ENV,
@@ -86,23 +111,39 @@ def host_sections(plan: Mapping[str, Any], node: str, allow_renumber: bool = Fal
             }
         )
         sections["docker_bip"].append({"bip": bip, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber})
+    if not sections["docker_bip"]:
+        # What an earlier run put into daemon.json, for a network that had docker0 then.
+        sections["docker_bip"].append({"state": "absent"})
     return sections
 
 
-def probe_targets(plan: Mapping[str, Any], node: str, containers: Mapping[str, Any]) -> list[dict[str, str]]:
+def probe_targets(
+    plan: Mapping[str, Any], node: str, containers: Mapping[str, Any], waiting: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """What a node should be able to reach: every peer's bridge, and the containers known on it.
 
-    @param containers: by node, what overlay_probe returned as container, or nothing
+    @param containers: by node, what overlay_probe returned as containers, or nothing
+    @param waiting: nodes whose Docker waits for a restart by its owner: docker0 has no lease yet
     """
     targets = []
     for network in plan["networks"].values():
         if node not in network["nodes"]:
             continue
+        docker_network = network["docker_network"] or "bridge"
+        shared = {"network": docker_network, "mtu": network["mtu"]}
         for name, peer in network["nodes"].items():
             if name == node:
                 continue
-            targets.append({"name": name, "address": peer["gateway"]})
-            container = containers.get(name)
+            if name in waiting and docker_network == "bridge":
+                targets.append({"name": name, "address": peer["vtep_ip"], **shared})
+                continue
+            targets.append({"name": name, "address": peer["gateway"], **shared})
+            container = (containers.get(name) or {}).get(docker_network)
             if container:
-                targets.append({"name": f"{name}/{container['name']}", "address": container["address"]})
+                targets.append({"name": f"{name}/{container['name']}", "address": container["address"], **shared})
     return targets
+
+
+def docker_networks(plan: Mapping[str, Any]) -> list[str]:
+    """The Docker networks that hold leases, as Docker calls them."""
+    return sorted({network["docker_network"] or "bridge" for network in plan["networks"].values()})

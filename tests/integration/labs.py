@@ -185,6 +185,7 @@ class Lab:
             "docker-user": self.sh(host, "iptables -S DOCKER-USER 2>/dev/null || true"),
             "forward": self.sh(host, "sysctl -n net.ipv4.ip_forward"),
             "subnet.env": self.sh(host, "cat /run/flannel/subnet.env 2>/dev/null || true"),
+            "boot": self.sh(host, "cat /etc/agentless-overlay/boot.sh 2>/dev/null || true"),
             "daemon.json": self.sh(host, "cat /etc/docker/daemon.json 2>/dev/null || true"),
         }
 

@@ -73,10 +73,13 @@ def test_keys_are_set_and_the_rest_is_kept(host: Lab) -> None:
     assert not after["changed"] and after["docker_bip"]["restart_reasons"] == []
     assert "inet 10.88.50.1/24" in host.sh("docker1", "ip -4 address show docker0")
 
-    # And out again, the owner's keys as they were, but for the one that we had to take over.
-    module(host, state="absent")
-    assert list(json.loads(host.sh("docker1", "cat /etc/docker/daemon.json"))) == ["log-driver", "labels", "experimental"]
-    module(host)
+    # And out again: the file as it was, and no copies of it.
+    predicted = module(host, check=True, state="absent")
+    done = module(host, state="absent")
+    assert predicted["operations"] == done["operations"] and len(done["operations"]) == 3
+    assert host.sh("docker1", "cat /etc/docker/daemon.json") == DAEMON_JSON
+    assert set(host.sh("docker1", "ls -A /etc/docker").split()) - {"key.json"} == {"daemon.json"}
+    assert not module(host, state="absent")["changed"]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,36 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
     ),
     "rule added to our table": (
         "nft add rule ip agentless_overlay postrouting ip saddr 1.2.3.4 drop",
-        {"firewall": ["-nft postrouting: ip saddr 1.2.3.4 drop"]},
+        {"firewall": ["-nft chain postrouting: ip saddr 1.2.3.4 drop"]},
+    ),
+    "VTEP taken out of the set": (
+        "nft delete element ip agentless_overlay vteps_88 '{ 192.168.65.4 }'",
+        {"firewall": ["+nft set vteps_88: 192.168.65.4"]},
+    ),
+    "our table deleted": (
+        "nft delete table ip agentless_overlay",
+        {
+            "firewall": [
+                "+nft chain input: type filter hook input priority -10; policy accept;",
+                "+nft chain input: udp dport 4789 @th,96,24 0x58 ip saddr != @vteps_88 counter drop",
+                '+nft chain postrouting: ip saddr != 10.88.0.0/16 ip daddr 10.88.0.0/16 oifname "vxlan.88" masquerade',
+                "+nft chain postrouting: ip saddr 10.88.50.0/24 ip daddr != 10.88.0.0/16 masquerade",
+                "+nft chain postrouting: type nat hook postrouting priority 100; policy accept;",
+                "+nft set vteps_88: 192.168.65.4",
+                "+nft set vteps_88: type ipv4_addr",
+            ]
+        },
+    ),
+    "boot script edited": (
+        "sed -i s/1450/1400/ /etc/agentless-overlay/boot.sh",
+        {
+            "boot": [
+                "-try ip link set dev vxlan.88 alias agentless.overlay:demo mtu 1400 up",
+                "+try ip link set dev vxlan.88 alias agentless.overlay:demo mtu 1450 up",
+                "-FLANNEL_MTU=1400",
+                "+FLANNEL_MTU=1450",
+            ]
+        },
     ),
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_json, _docker_api, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_json, _docker_api, _docker_networks, _transaction
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
@@ -190,11 +190,64 @@ def test_a_host_gets_its_peers_and_not_itself() -> None:
         assert len(sections[section][0]["entries"]) == 2 and sections[section][0]["purge"]
     assert [entry["dst"] for entry in sections["route_entry"][0]["entries"]] == ["10.88.1.0/24", "10.88.3.0/24"]
     assert sections["docker_bip"][0]["bip"] == "10.88.2.1/24"
-    assert probe_targets(plan, "docker2", {"docker1": {"name": "c1", "address": "10.88.1.2"}, "docker3": None}) == [
-        {"name": "docker1", "address": "10.88.1.1"},
-        {"name": "docker1/c1", "address": "10.88.1.2"},
-        {"name": "docker3", "address": "10.88.3.1"},
+    containers = {"docker1": {"bridge": {"name": "c1", "address": "10.88.1.2"}}, "docker3": None}
+    shared = {"network": "bridge", "mtu": 1450}
+    assert probe_targets(plan, "docker2", containers, ["docker3"]) == [
+        {"name": "docker1", "address": "10.88.1.1", **shared},
+        {"name": "docker1/c1", "address": "10.88.1.2", **shared},
+        # Its docker0 has no lease before its owner restarts Docker: its VTEP answers.
+        {"name": "docker3", "address": "10.88.3.0", **shared},
     ]
+
+
+def test_a_docker_network_of_its_own_leaves_daemon_json_alone() -> None:
+    nodes = [Node(f"docker{n}", f"192.168.65.{n}", subnet={"demo": f"10.88.{n}.0/24"}) for n in (1, 2)]
+    networks = [
+        {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "attach": {"docker_network": "overlay"}},
+        {"name": "more", "cidr": "10.89.0.0/16", "vni": 89, "attach": {"docker_network": "more"}},
+    ]
+    plan = make_plan(networks, nodes)
+    assert plan.errors == []
+    sections = host_sections(plan.as_dict(), "docker1")
+    assert sections["docker_bip"] == [{"state": "absent"}] and sections["files"] == []
+    assert [item["bridge"] for item in sections["docker_network"]] == ["br.88", "br.89"]
+    assert [item["bridge"] for item in sections["firewall"]] == ["br.88", "br.89"]
+    assert {target["network"] for target in probe_targets(plan.as_dict(), "docker1", {})} == {"overlay", "more"}
+
+
+@pytest.mark.parametrize(
+    ("release", "option"),
+    [
+        ((20, 10), None),
+        ((27, 5), None),
+        ((28, 0), ("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected")),
+        ((28, 1), ("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected")),
+        ((28, 2), ("com.docker.network.bridge.trusted_host_interfaces", "vxlan.88")),
+        ((29, 0), ("com.docker.network.bridge.trusted_host_interfaces", "vxlan.88")),
+    ],
+)
+def test_each_release_of_docker_gets_what_lets_the_overlay_in(release: tuple[int, int], option: tuple[str, str] | None) -> None:
+    options = dict(_docker_networks.options_for(release, {"bridge": "br.88", "mtu": 1450, "device": "vxlan.88"}))
+    assert options.pop("com.docker.network.bridge.enable_ip_masquerade") == "false"
+    assert options.pop("com.docker.network.driver.mtu") == "1450"
+    assert options.pop("com.docker.network.bridge.name") == "br.88"
+    assert options == ({option[0]: option[1]} if option else {})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "restored"),
+    [
+        # Nothing else has changed: the text as it was.
+        ('{ "mtu": 1400,"a":1 }', '{\n  "mtu": 1450,\n  "a": 1,\n  "bip": "x"\n}\n', '{ "mtu": 1400,"a":1 }'),
+        # Keys of others that came meanwhile stay.
+        ('{"mtu": 1400}', '{"mtu": 1450, "bip": "x", "b": 2}', '{"mtu": 1400, "b": 2}\n'),
+        # There was no file.
+        ("", '{"mtu": 1450, "bip": "x"}', ""),
+        ("", '{"mtu": 1450, "bip": "x", "b": 2}', '{"b": 2}\n'),
+    ],
+)
+def test_our_keys_go_back_to_what_they_were(before: str, now: str, restored: str) -> None:
+    assert _daemon_json.restore(now, "daemon.json", before).strip() == restored.strip()
 
 
 def test_both_sides_mark_what_is_ours_alike() -> None:

@@ -32,12 +32,13 @@ def subnets(plan: Plan, network: str = "demo") -> dict[str, str]:
 def test_defaults_are_those_of_the_articles() -> None:
     plan = make_plan([NETWORK], nodes(2))
     network = plan.as_dict()["networks"]["demo"]
-    assert {key: network[key] for key in ("backend", "port", "device", "mtu", "attach")} == {
+    assert {key: network[key] for key in ("backend", "port", "device", "mtu", "docker_network", "bridge")} == {
         "backend": "vxlan",
         "port": 4789,
         "device": "vxlan.88",
         "mtu": 1450,
-        "attach": "docker0",
+        "docker_network": "",
+        "bridge": "docker0",
     }
 
 
@@ -158,7 +159,10 @@ def test_the_smallest_underlay_decides_the_mtu() -> None:
         ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and vxlan needs 50 of it"),
         ({"mtu": 100}, "not an MTU from 576"),
         ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan."),
-        ({"attach": "br0"}, "there is no such choice. Choose from: docker0."),
+        ({"attach": "br0"}, "there is no such choice. Write attach: docker0, or attach: {docker_network: NAME}."),
+        ({"attach": {"docker_network": "a b"}}, "not a name that Docker takes for a network"),
+        ({"attach": {"docker_network": "bridge"}}, "Docker has a network of its own by that name"),
+        ({"attach": {"bridge": "br0"}}, "there is no such choice"),
         ({"name": "a b"}, "not a name"),
         ({"vnl": 1}, "vnl = 1: there is no such option. Known are: name"),
     ],

@@ -11,17 +11,20 @@
 #   lab.sh up NAME=ADDRESS/LEN[@ROOT] ...
 #                                    what is missing is made; prints what it made. ROOT is a root
 #                                    file system (of debootstrap) to use in place of the machine's
+#   lab.sh stop NAME                 shut a host down; up starts it again with its disk and nothing else of it
 #   lab.sh down [NAME ...]           no names: the whole lab; prints what it removed
 #   lab.sh list                      a line each: NAME PID
 #   lab.sh exec NAME COMMAND ...     run a command on a lab host
 #
 # Environment: LAB_PREFIX (start of every name), LAB_DIR (state, on disk),
-# LAB_DOCKER (yes, or no for bare namespaces), LAB_MTU (underlay, bytes).
+# LAB_DOCKER (yes, or no for bare namespaces), LAB_MTU (underlay, bytes), LAB_BOOT (yes: hosts
+# with a ROOT boot their own systemd and sshd; who logs in is the user deploy, with the lab's key).
 set -euo pipefail
 
 prefix=${LAB_PREFIX:-aolab}
 dir=${LAB_DIR:-/var/lib/agentless-overlay-lab}/$prefix
 docker=${LAB_DOCKER:-yes}
+boot=${LAB_BOOT:-no}
 mtu=${LAB_MTU:-1500}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 underlay=$prefix-underlay
@@ -64,14 +67,34 @@ make_image() {
   rm -rf "$root"
 }
 
+make_key() {
+  [ -e "$dir/id" ] || ssh-keygen -q -t ed25519 -N '' -C "$prefix" -f "$dir/id"
+  # From here the operator reaches the machines.
+  ip -n "$underlay" address replace "${1%.*}.1/${1#*/}" dev br0
+}
+
+# The process inside the name spaces whose parent is the given one, when it has become a program.
+wait_for() {
+  local outer=$1 program=$2 log=$3 child
+  for _ in $(seq 100); do
+    child=$(tr -d ' ' <"/proc/$outer/task/$outer/children" 2>/dev/null) || true
+    [ -n "$child" ] && [ "$(cat "/proc/$child/comm" 2>/dev/null)" = "$program" ] && echo "$child" && return 0
+    kill -0 "$outer" 2>/dev/null || break
+    sleep 0.1
+  done
+  die "$name did not start: $(tail -n 20 "$log")"
+}
+
 make_host() {
-  local name=$1 address=${2%%@*} ns=$prefix-$1 root=
+  local name=$1 address=${2%%@*} ns=$prefix-$1 root= ip=${2%%/*}
   case $2 in *@*) root=${2#*@} ;; esac
   [ "${#name}" -le 13 ] || die "$name: a lab host's name has at most 13 characters (it names a network device)"
   if ! netns_exists "$ns"; then
     ip netns add "$ns"
     ip -n "$ns" link set lo up
-    ip link add eth0 mtu "$mtu" netns "$ns" type veth peer name "$name" mtu "$mtu" netns "$underlay"
+    # shellcheck disable=SC2046,SC2086 # a number each
+    mac=$(printf '02:4c:%02x:%02x:%02x:%02x' ${ip//./ })
+    ip link add eth0 address "$mac" mtu "$mtu" netns "$ns" type veth peer name "$name" mtu "$mtu" netns "$underlay"
     ip -n "$underlay" link set "$name" master br0 up
     ip -n "$ns" address add "$address" dev eth0
     ip -n "$ns" link set eth0 up
@@ -80,18 +103,17 @@ make_host() {
   if [ "$docker" = yes ] && ! host_pid "$name" >/dev/null; then
     mkdir -p "$dir/$name/docker" "$dir/$name/etc-docker"
     # The lab's own process 1: when it ends, the kernel ends every process of the host.
-    LAB_HOST=$name LAB_ROOT=$root LAB_HOST_DIR=$dir/$name LAB_FILES=$here LAB_CGROUP=$ns \
+    export LAB_HOST=$name LAB_ROOT=$root LAB_HOST_DIR=$dir/$name LAB_FILES=$here LAB_CGROUP=$ns
+    if [ -n "$root" ] && [ "$boot" = yes ]; then
+      LAB_KEY=$dir/id.pub setsid unshare --mount --propagation private \
+        bash "$here/lab-machine.sh" </dev/null >"$dir/$name/boot.log" 2>&1 &
+      wait_for $! systemd "$dir/$name/boot.log" >"$dir/$name/pid"
+    else
       setsid nsenter --net="/run/netns/$ns" \
-      unshare --mount --uts --pid --fork --kill-child --propagation private \
-      bash "$here/lab-boot.sh" </dev/null >"$dir/$name/boot.log" 2>&1 &
-    local outer=$! child=
-    for _ in $(seq 100); do
-      child=$(cat "/proc/$outer/task/$outer/children" 2>/dev/null | tr -d ' ') || true
-      [ -n "$child" ] && [ "$(cat "/proc/$child/comm" 2>/dev/null)" = tini ] && break
-      kill -0 "$outer" 2>/dev/null || die "$name did not start: $(cat "$dir/$name/boot.log")"
-      sleep 0.1
-    done
-    echo "$child" >"$dir/$name/pid"
+        unshare --mount --uts --pid --fork --kill-child --propagation private \
+        bash "$here/lab-boot.sh" </dev/null >"$dir/$name/boot.log" 2>&1 &
+      wait_for $! tini "$dir/$name/boot.log" >"$dir/$name/pid"
+    fi
     host_pid "$name" >/dev/null || die "$name did not start: $(cat "$dir/$name/boot.log")"
     echo "started $name"
   fi
@@ -104,10 +126,40 @@ inside() {
   nsenter --target "$pid" --mount --uts --net --pid -- "$@"
 }
 
+booted() { inside "$1" test -d /run/systemd/system; }
+
 ready_host() {
-  inside "$1" /etc/init.d/docker start >/dev/null || die "$1: dockerd did not start; its log: $(inside "$1" tail -n 20 /run/docker.log)"
+  if booted "$1"; then
+    for _ in $(seq 600); do
+      inside "$1" systemctl is-active --quiet docker ssh 2>/dev/null && break
+      sleep 0.1
+    done
+    inside "$1" systemctl is-active --quiet docker ssh ||
+      die "$1: Docker or sshd is not running: $(inside "$1" journalctl --no-pager --lines 20 --unit docker --unit ssh)"
+  else
+    inside "$1" /etc/init.d/docker start >/dev/null || die "$1: dockerd did not start; its log: $(inside "$1" tail -n 20 /run/docker.log)"
+  fi
   inside "$1" docker image inspect overlay-lab >/dev/null 2>&1 ||
     inside "$1" docker import - overlay-lab >/dev/null <"$dir/image.tar"
+}
+
+stop_host() {
+  local name=$1 ns=$prefix-$1 pid
+  pid=$(host_pid "$name") || die "$name is not running"
+  if booted "$name"; then
+    inside "$name" systemctl poweroff --no-block >/dev/null 2>&1 || true
+  else
+    kill -TERM "$pid"
+  fi
+  for _ in $(seq 300); do
+    [ -d "/proc/$pid" ] || break
+    sleep 0.1
+  done
+  kill -KILL "$pid" 2>/dev/null || true
+  # Like power: takes every device, address, route and rule with it.
+  ip -n "$ns" link del eth0
+  ip netns del "$ns"
+  echo "stopped $name"
 }
 
 remove_host() {
@@ -149,6 +201,10 @@ up)
   mkdir -p "$dir"
   make_underlay
   [ "$docker" = no ] || make_image
+  if [ "$boot" = yes ]; then
+    first=${1#*=}
+    make_key "${first%%@*}"
+  fi
   for pair in "$@"; do make_host "${pair%%=*}" "${pair#*=}"; done
   if [ "$docker" = yes ]; then
     jobs=()
@@ -171,6 +227,9 @@ down)
   rm -rf "$dir"
   rmdir "$(dirname "$dir")" 2>/dev/null || true
   ;;
+stop)
+  stop_host "${2:?which host}"
+  ;;
 list)
   for name in $(hosts); do echo "$name $(host_pid "$name" || echo -)"; done
   ;;
@@ -180,6 +239,6 @@ exec)
   inside "$@"
   ;;
 *)
-  die "usage: lab.sh up NAME=ADDRESS/LEN[@ROOT] ... | down [NAME ...] | list | exec NAME COMMAND ..."
+  die "usage: lab.sh up NAME=ADDRESS/LEN[@ROOT] ... | stop NAME | down [NAME ...] | list | exec NAME COMMAND ..."
   ;;
 esac

@@ -1,0 +1,230 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What puts the overlay back after a reboot, before Docker starts. PRIVATE to the collection.
+
+A script, and the systemd unit that runs it. The script is made from the same options as everything else of the transaction,
+and needs nothing but iproute2, nft and, as Docker itself, iptables.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Union
+
+from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address, Addresses
+from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb, FdbEntry
+from ansible_collections.agentless.overlay.plugins.module_utils._files import File, Files, read_file, remove_file, write_file
+from ansible_collections.agentless.overlay.plugins.module_utils._firewall import CHAIN, Firewall, Rule, nft_script
+from ansible_collections.agentless.overlay.plugins.module_utils._links import Link, Links
+from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour, Neighbours
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    Entry,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route, Routes
+from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctls
+
+SCRIPT = "/etc/agentless-overlay/boot.sh"
+UNIT = "agentless-overlay.service"
+UNIT_FILE = "/etc/systemd/system/" + UNIT
+_SYSTEMD = "/run/systemd/system"
+
+# Those whose start may flush a firewall, and ours with it: each pulls the unit in again, after itself.
+# Not by PartOf: firewalld conflicts with others of them, and could then not be restarted any more.
+_FIREWALLS = "nftables.service iptables.service netfilter-persistent.service firewalld.service ufw.service"
+_UNIT_TEXT = """\
+[Unit]
+Description=Overlay network of containers, as the last run of overlay.yml left it
+# Before the first container starts; after those who would take routes or rules away again.
+Before=docker.service
+After=network.target %(firewalls)s
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh %(script)s
+
+[Install]
+WantedBy=multi-user.target docker.service %(firewalls)s
+""" % {"firewalls": _FIREWALLS, "script": SCRIPT}
+
+_HEAD = """\
+#!/bin/sh
+# Made by agentless.overlay: the next run of overlay.yml replaces it. Puts this host's part of the
+# overlay back after a reboot; may run at any time, and leaves what is there already as it is.
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+failed=0
+try() { "$@" || failed=1; }
+"""
+
+
+@dataclass(frozen=True)
+class Service(Entry):
+    """Whether the unit is enabled for the next boot, and whether its last run failed."""
+
+    name: str
+    enabled: bool
+    failed: bool
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+    def lines(self) -> List[str]:
+        return [
+            "%s enabled %s" % (self.name, str(self.enabled).lower()),
+            "%s failed %s" % (self.name, str(self.failed).lower()),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _batch(program: str, commands: Iterable[str]) -> str:
+    lines = "".join(command + "\n" for command in commands)
+    return "try %s -force -batch - <<'END'\n%sEND\n" % (program, lines) if lines else ""
+
+
+def _link(link: Link) -> str:
+    """Make a device where there is none, and set what a living one takes."""
+    words = ["ip", "link", "add", link.name, "type", "vxlan", "id", str(link.vni)]
+    named = (("local", "local"), ("remote", "remote"), ("dev", "dev"), ("port", "dstport"), ("ttl", "ttl"), ("tos", "tos"))
+    for option, word in named + (("df", "df"), ("ageing", "ageing")):
+        value = getattr(link, option)
+        if value is not None:
+            words += [word, str(value)]
+    for flag, word in ((link.learning, "learning"), (link.udpcsum, "udpcsum")):
+        if flag is not None:
+            words.append(word if flag else "no" + word)
+    if link.mac is not None:
+        # With the device, so that nobody finds it without one and gives it another.
+        words[4:4] = ["address", link.mac]
+    script = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (link.name, " ".join(words))
+    settings = []
+    if link.alias is not None:
+        settings += ["alias", shlex.quote(link.alias)]
+    if link.mtu is not None:
+        settings += ["mtu", str(link.mtu)]
+    settings.append("down" if link.up is False else "up")
+    return script + "try ip link set dev %s %s\n" % (link.name, " ".join(settings))
+
+
+def _neighbour(entry: Neighbour) -> str:
+    return "neigh replace %s lladdr %s dev %s nud permanent" % (entry.dst, entry.lladdr, entry.device)
+
+
+def _fdb(entry: FdbEntry) -> str:
+    return "fdb %s %s" % ("append" if entry.replicates else "replace", entry)
+
+
+def _write(entry: File) -> str:
+    folder = shlex.quote(os.path.dirname(entry.path))
+    path = shlex.quote(entry.path)
+    return "mkdir -p %s\ncat >%s <<'END'\n%sEND\nchmod %04o %s\n" % (folder, path, entry.content, entry.mode, path)
+
+
+def _rules(rules: Sequence[Rule]) -> str:
+    script = "try nft -f - <<'END'\n%sEND\n" % nft_script(rules)
+    chain = [rule.rule for rule in rules if rule.where.startswith("iptables ")]
+    if chain:
+        # Docker keeps the chain that it finds at its start.
+        script += "iptables -w -N %s 2>/dev/null\n" % CHAIN
+    for rule in chain:
+        script += "iptables -w -C %s %s 2>/dev/null || try iptables -w -I %s %s\n" % (CHAIN, rule, CHAIN, rule)
+    return script
+
+
+def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+
+    def entries(resource: Resource[Any]) -> List[Any]:
+        return list(resource.parse(sections).present.values())
+
+    links: List[Link] = entries(Links())
+    addresses: List[Address] = entries(Addresses())
+    routes: List[Route] = entries(Routes())
+    return "".join(
+        [
+            _HEAD,
+            *("try sh -c 'echo %s >%s'\n" % (entry.value, entry.path) for entry in entries(Sysctls())),
+            _rules(entries(Firewall())),
+            *(_link(link) for link in links),
+            _batch("ip", ("address replace %s" % address for address in addresses)),
+            _batch("ip", (_neighbour(entry) for entry in entries(Neighbours()))),
+            _batch("bridge", (_fdb(entry) for entry in entries(Fdb()))),
+            _batch("ip", ("route replace %s" % route for route in routes)),
+            *(_write(entry) for entry in entries(Files()) if entry.path.startswith("/run/")),
+            'exit "$failed"\n',
+        ]
+    )
+
+
+class Boot(Resource[Union[File, Service]]):
+    name = section = "boot"
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Union[File, Service]]:
+        spec: Spec[Union[File, Service]] = Spec(purge_owned=self.section in sections)
+        for part in sections.get(self.section, ()):
+            spec.add(File(SCRIPT, script(part.get("sections") or sections)), "present", self.name)
+            if os.path.isdir(_SYSTEMD):
+                spec.add(File(UNIT_FILE, _UNIT_TEXT), "present", self.name)
+                spec.add(Service(UNIT, True, False), "present", self.name)
+        return spec
+
+    def read(self, host: Host, spec: Spec[Union[File, Service]], devices: Set[str]) -> Dict[Key, Union[File, Service]]:
+        if not spec.purge_owned:
+            return {}
+        found: Dict[Key, Union[File, Service]] = {}
+        for path in (SCRIPT, UNIT_FILE):
+            entry = read_file(path)
+            if entry is not None:
+                found[entry.key] = entry
+        if os.path.isdir(_SYSTEMD):
+            out = host.command(["systemctl", "show", "--property=UnitFileState,ActiveState", UNIT])
+            state = dict(line.partition("=")[::2] for line in out.splitlines())
+            service = Service(UNIT, state.get("UnitFileState") == "enabled", state.get("ActiveState") == "failed")
+            if service.enabled:
+                found[service.key] = service
+        return found
+
+    def extra(self, entry: Union[File, Service], spec: Spec[Union[File, Service]]) -> bool:
+        return spec.purge_owned
+
+    def apply(self, host: Host, ops: Sequence[Op[Union[File, Service]]]) -> List[Failure]:
+        for op in sorted(ops, key=lambda op: isinstance(op.entry, Service) == (op.after is not None)):
+            try:
+                self._apply(host, op)
+            except (OSError, OverlayError) as error:
+                return [Failure(op, str(error))]
+        return []
+
+    @staticmethod
+    def _apply(host: Host, op: Op[Union[File, Service]]) -> None:
+        entry = op.entry
+        if isinstance(entry, File):
+            if op.after is None:
+                remove_file(entry.path)
+            else:
+                write_file(entry)
+            if entry.path == UNIT_FILE and os.path.isdir(_SYSTEMD):
+                host.command(["systemctl", "daemon-reload"])
+                if op.before is not None and op.after is not None:
+                    # For links that follow what the unit says now.
+                    host.command(["systemctl", "reenable", UNIT])
+        elif op.after is None:
+            host.command(["systemctl", "disable", UNIT])
+        else:
+            # And run once: so that a script which the next boot could not use is found out today.
+            host.command(["systemctl", "enable", UNIT])
+            host.command(["systemctl", "restart", UNIT])
