@@ -16,7 +16,7 @@ export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 
 .DELETE_ON_ERROR:
-.PHONY: help demo packages lab lab-down converge test lint sanity check molecule bench clean root
+.PHONY: help demo packages lab lab-down converge test lint sanity check soak molecule bench clean root
 
 help: ## this list
 	@awk -F ' ?## ?' '/^[a-z-]+:.*##/ {split($$1, name, ":"); printf "make %-10s %s\n", name[1], $$2}' Makefile
@@ -62,16 +62,19 @@ lint: $(VENV)/ready ## ansible-lint, yamllint, ruff, mypy
 sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collection
 	bash tests/sanity.sh
 
-check: packages $(OLD)/ready ## unit and integration tests
+check: packages $(OLD)/ready ## unit and integration tests, molecule and ansible-test sanity among them
 	pytest -n 2 --dist loadfile
 
 bench: packages ## our modules beside iproute2's batches; N="100 1000" for how many peers
 	$(BIN)/python bench/entries.py $(N)
 
-molecule: packages ## the molecule scenarios
+soak: packages $(OLD)/ready ## thirty runs that are killed at a random moment
+	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
+
+molecule: packages ## the molecule scenarios: the lab, and three booted machines
 	molecule test --all
 
-test: lint sanity molecule check ## everything that has to pass
+test: lint check ## everything that has to pass
 
 clean: ## remove what was built here
 	rm -rf $(VENV) .cache .ansible .mypy_cache .pytest_cache .ruff_cache *.tar.gz

@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._files import File, read_file, write_file
@@ -27,6 +28,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing")
 # The file as it was before we ever changed it: what absent puts back. Empty where there was none.
 BACKUP_SUFFIX = ".before-overlay"
+# The address that docker0 had then, where the file did not say: Docker keeps the one that it finds there.
+BRIDGE_SUFFIX = ".before-overlay-docker0"
 # The file that dockerd runs on, until it has restarted on the new one: what a failed restart puts back.
 UNDO_SUFFIX = ".overlay-undo"
 
@@ -37,12 +40,17 @@ NO_NFTABLES = (
 )
 
 
+# What docker0 has where nobody says otherwise and nothing is in the way.
+DOCKERS_BIP = "172.17.0.1/16"
+DOCKERS_MTU = 1500
+
+
 @dataclass(frozen=True)
 class Copy(File):
-    """A copy of an earlier daemon.json; its text is of no interest in a difference."""
+    """What is kept of the time before; its text is of no interest in a difference."""
 
     def lines(self) -> List[str]:
-        return ["%s (a copy of the file as it was)" % self.path]
+        return ["%s (as it was)" % self.path]
 
 
 @dataclass
@@ -121,12 +129,22 @@ def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
     return keys
 
 
+def _inside(text: Any, lease: ipaddress.IPv4Network) -> bool:
+    try:
+        return ipaddress.IPv4Network(text, strict=False).subnet_of(lease)
+    except ValueError:
+        return False
+
+
 def live_differences(docker: _docker_api.Docker, keys: Mapping[str, Any]) -> List[str]:
-    """What of the keys the running dockerd does not have in force, in words."""
+    """What of the keys the running dockerd does not have in force, in words. Pure."""
+    if not docker.running:
+        return ["dockerd is not running"]
     reasons = []
     if docker.gateway != keys["bip"]:
         reasons.append("docker0 has %s, not %s" % (docker.gateway, keys["bip"]))
-    if "mtu" in keys and docker.mtu != str(keys["mtu"]):
+    # Without a word about it, it is Docker's own.
+    if "mtu" in keys and (docker.mtu or str(DOCKERS_MTU)) != str(keys["mtu"]):
         reasons.append("the default network's mtu is %s, not %s" % (docker.mtu, keys["mtu"]))
     if "ip-masq" in keys and docker.masquerade != str(keys["ip-masq"]).lower():
         reasons.append("Docker's own masquerading is %s, not %s" % (docker.masquerade, str(keys["ip-masq"]).lower()))
@@ -157,44 +175,75 @@ class DaemonJson(Resource[File]):
         if not spec.path:
             return {}
         found = read_file(spec.path)
+        kept = {suffix: read_file(spec.path + suffix) for suffix in (BACKUP_SUFFIX, BRIDGE_SUFFIX, UNDO_SUFFIX)}
         text = found.content if found is not None else ""
-        copies = {suffix: read_file(spec.path + suffix) for suffix in (BACKUP_SUFFIX, UNDO_SUFFIX)}
-        docker = _docker_api.inspect(host, spec.socket)
-        rendered: Optional[str] = text
-        keys: Dict[str, Any] = {}
-        backup = copies[BACKUP_SUFFIX]
-        if not spec.remove:
-            if docker.firewall != "iptables":
-                raise OverlayError(NO_NFTABLES % docker.firewall)
-            keys = keys_for(docker.release, spec.keys)
-            self._refuse(host, spec, parse_object(text, spec.path), docker, keys)
-            rendered = render(text, spec.path, keys)
-        elif backup is not None:
-            # Without it we never changed the file, and what is in it is not ours.
-            rendered = restore(text, spec.path, backup.content) or None
-            spec.absent |= {(spec.path + suffix,) for suffix in copies}
-            spec.absent |= {(spec.path,)} if rendered is None else set()
-        changes = (rendered or "") != text
         mode = found.mode if found is not None else 0o644
-        if rendered is not None and (changes or found is not None):
+        docker = _docker_api.inspect(host, spec.socket)
+        if spec.remove:
+            facts, rendered = self._former(spec, text, kept, docker)
+        else:
+            facts, rendered = self._ours(host, spec, text, docker)
+        changes = rendered != text
+        if rendered or found is not None and not changes:
             spec.present[(spec.path,)] = File(spec.path, rendered, mode)
-        facts = self._facts(host, spec, docker, keys, changes)
+        elif found is not None:
+            spec.absent.add((spec.path,))
         if changes and not spec.remove:
-            before = Copy(spec.path + BACKUP_SUFFIX, text, mode)
-            if backup is None:
-                spec.present[before.key] = before
+            former = {}
+            if kept[BACKUP_SUFFIX] is None:
+                former[BACKUP_SUFFIX] = text
+                former[BRIDGE_SUFFIX] = docker.gateway or ""
             # An older one is what dockerd still runs on, unless it has been started since.
-            current = copies[UNDO_SUFFIX] is None or docker.running and not _docker_api.started_before(spec.path)
+            current = kept[UNDO_SUFFIX] is None or docker.running and not _docker_api.started_before(spec.path)
             if facts["restart_required"] and current:
-                undo = Copy(spec.path + UNDO_SUFFIX, text, mode)
-                spec.present[undo.key] = undo
+                former[UNDO_SUFFIX] = text
+            for suffix, content in former.items():
+                spec.present[(spec.path + suffix,)] = Copy(spec.path + suffix, content, mode)
         if not host.rolling_back:
             host.facts[self.name] = facts
             if rendered and (changes or facts["restart_required"]):
                 _docker_api.validate(host, docker.release, rendered)
         entries = [found] if found is not None else []
-        entries += [Copy(copy.path, copy.content, copy.mode) for copy in copies.values() if copy is not None]
+        entries += [Copy(copy.path, copy.content, copy.mode) for copy in kept.values() if copy is not None]
         return {entry.key: entry for entry in entries}
+
+    def _ours(self, host: Host, spec: DaemonSpec, text: str, docker: _docker_api.Docker) -> Tuple[Dict[str, Any], str]:
+        """The facts, and the file with our keys in it."""
+        if docker.firewall != "iptables":
+            raise OverlayError(NO_NFTABLES % docker.firewall)
+        keys = keys_for(docker.release, spec.keys)
+        self._refuse(host, spec, parse_object(text, spec.path), docker, keys)
+        rendered = render(text, spec.path, keys)
+        reasons = live_differences(docker, keys)
+        if docker.running and keys.get("allow-direct-routing"):
+            reasons += self._direct_routing(host, spec, docker, rendered != text)
+        return self._facts(spec, docker, reasons), rendered
+
+    def _former(
+        self, spec: DaemonSpec, text: str, kept: Mapping[str, Optional[File]], docker: _docker_api.Docker
+    ) -> Tuple[Dict[str, Any], str]:
+        """The facts, and the file with the keys that it had before us, in two steps.
+
+        Without a bip Docker keeps the address that it finds on docker0. So it gets the former one as a bip, until it has
+        restarted on it; then the file becomes what it was, and what was kept goes.
+        """
+        backup = kept[BACKUP_SUFFIX]
+        if backup is None:
+            # We never changed the file, and what is in it is not ours.
+            return self._facts(spec, docker, []), text
+        former = parse_object(backup.content, backup.path)
+        recorded = kept[BRIDGE_SUFFIX]
+        keys = {
+            "bip": former.get("bip") or (recorded.content if recorded is not None else "") or DOCKERS_BIP,
+            "mtu": former.get("mtu", DOCKERS_MTU),
+            "ip-masq": former.get("ip-masq", True),
+        }
+        reasons = live_differences(docker, keys)
+        rendered = restore(text, spec.path, backup.content)
+        if reasons:
+            return self._facts(spec, docker, reasons), render(rendered, spec.path, {"bip": keys["bip"]})
+        spec.absent |= {(spec.path + suffix,) for suffix in kept}
+        return self._facts(spec, docker, []), rendered
 
     def diff(self, actual: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[Op[File]]:
         # A copy is made before what it is a copy of changes, and goes after that is back.
@@ -222,34 +271,38 @@ class DaemonJson(Resource[File]):
             raise OverlayError(
                 "docker_bip: %s sets bridge to %r, which excludes bip. Remove that key" % (spec.path, before["bridge"])
             )
+        lease, fixed = ipaddress.IPv4Interface(keys["bip"]).network, before.get("fixed-cidr")
+        if fixed and not _inside(fixed, lease):
+            raise OverlayError(
+                "docker_bip: %s sets fixed-cidr to %s, so that containers would get addresses outside the lease %s, which no "
+                "other host has a route to. Remove that key, or choose a range inside the lease" % (spec.path, fixed, lease)
+            )
         renumber = before.get("bip") != keys["bip"] and docker.gateway != keys["bip"]
-        if renumber and docker.containers and not spec.allow_renumber:
+        # Those on other Docker networks keep their addresses; a restart, which stops them too, has its own question.
+        hit = [container.name for container in docker.containers if container.address]
+        if renumber and hit and not spec.allow_renumber:
             raise OverlayError(
                 "docker_bip: docker0 would change from %s to %s while containers run: %s. They would be stopped and get "
                 "new addresses. Stop them first, or set allow_renumber (variable overlay_allow_renumber: true)"
-                % (docker.gateway, keys["bip"], ", ".join(container.name for container in docker.containers))
+                % (docker.gateway, keys["bip"], ", ".join(hit))
             )
 
     @staticmethod
-    def _facts(
-        host: Host, spec: DaemonSpec, docker: _docker_api.Docker, keys: Mapping[str, Any], changes: bool
-    ) -> Dict[str, Any]:
-        if not docker.running:
-            reasons = ["dockerd is not running"]
-        elif spec.remove:
-            reasons = ["the keys were removed from %s" % spec.path] if changes else []
-        else:
-            reasons = live_differences(docker, keys)
-        if docker.running and keys.get("allow-direct-routing"):
-            # dockerd does not tell this one. Its rules do where a container is on docker0; where
-            # none is, a restart that turns out to be one too many harms nobody.
-            on_bridge = [container for container in docker.containers if container.address]
-            if on_bridge:
-                raw = host.run(["iptables", "-w", "-t", "raw", "-S", "PREROUTING"], None)[1]
-                if any("%s/32 ! -i docker0 -j DROP" % container.address in raw for container in on_bridge):
-                    reasons.append("allow-direct-routing is not in force")
-            elif changes or _docker_api.started_before(spec.path):
-                reasons.append("allow-direct-routing may not be in force")
+    def _direct_routing(host: Host, spec: DaemonSpec, docker: _docker_api.Docker, changes: bool) -> List[str]:
+        """Whether allow-direct-routing is in force, which dockerd does not tell."""
+        # Its rules do where a container is on docker0; where none is, a restart that turns out to be
+        # one too many harms nobody.
+        on_bridge = [container for container in docker.containers if container.address]
+        if on_bridge:
+            raw = host.run(["iptables", "-w", "-t", "raw", "-S", "PREROUTING"], None)[1]
+            if any("%s/32 ! -i docker0 -j DROP" % container.address in raw for container in on_bridge):
+                return ["allow-direct-routing is not in force"]
+        elif changes or _docker_api.started_before(spec.path):
+            return ["allow-direct-routing may not be in force"]
+        return []
+
+    @staticmethod
+    def _facts(spec: DaemonSpec, docker: _docker_api.Docker, reasons: List[str]) -> Dict[str, Any]:
         return {
             "version": docker.version,
             "restart_required": bool(reasons),

@@ -52,13 +52,8 @@ def read_file(path: str) -> Optional[File]:
         raise OverlayError("%s cannot be read: %s" % (path, error)) from error
 
 
-# Folders that are there for our files alone, or that a package leaves out while they are empty.
-_FOLDERS = (
-    "/etc/agentless-overlay",
-    "/etc/NetworkManager/conf.d",
-    "/etc/systemd/networkd.conf.d",
-    "/run/flannel",
-)
+# Folders that are there for our files alone, or that no package makes.
+_FOLDERS = ("/etc/agentless-overlay", "/etc/systemd/networkd.conf.d", "/run/flannel")
 
 
 def remove_file(path: str) -> None:

@@ -13,10 +13,11 @@ author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Sets C(bip), C(mtu) and C(ip-masq) in C(daemon.json), and what the version of Docker needs beside them
     (C(allow-direct-routing) from 28.2). Keeps every other key, and the order of all.
-  - Replaces the file in one step, keeps the old one beside it with the ending C(.before-overlay), and lets dockerd judge the
-    new one first where it can (C(dockerd --validate), from 23.0).
-  - Refuses a file that is not JSON, a key that is also a command-line flag of dockerd, Docker 28.0 and 28.1 (which drop what
-    comes from the overlay and have no setting against it), and a new C(bip) while containers run unless O(allow_renumber).
+  - Replaces the file in one step, after dockerd itself has judged the new one. Keeps beside it the file as it was before
+    the first change (C(.before-overlay)), and until Docker has restarted the one it runs on (C(.overlay-undo)).
+  - Refuses a file that is not JSON or that dockerd would not start with, a key that is also a command-line flag of dockerd, a
+    C(fixed-cidr) outside the lease, Docker 28.0 and 28.1 (which drop what comes from the overlay, with no setting against it),
+    Docker with its nftables backend, and a new C(bip) while containers run unless O(allow_renumber).
   - Does not restart Docker. It tells whether a restart is needed, by comparing with what dockerd has in force.
 
 extends_documentation_fragment:
@@ -44,7 +45,11 @@ options:
     type: path
     default: /var/run/docker.sock
   state:
-    description: Whether our keys shall be in the file; V(absent) takes them out.
+    description:
+      - Whether our keys shall be in the file. V(absent) puts back what they were before the first change, and does nothing
+        where there never was one.
+      - That takes two calls with a restart of Docker in between, where the file had no C(bip). Docker keeps the address that
+        it finds on docker0, so that the first call gives it the former one.
     type: str
     choices: [present, absent]
     default: present
@@ -79,6 +84,8 @@ docker_bip:
     restart_required: true
     restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
     containers: [web]
+    live_restore: false
+    path: /etc/docker/daemon.json
 """
 
 from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module

@@ -44,11 +44,34 @@ options:
       - At most one option set of M(agentless.overlay.docker_bip).
     type: list
     elements: dict
+  docker_network:
+    description:
+      - Docker networks that hold a lease beside docker0. For each its C(name), the overlay network it is of (C(network)),
+        C(subnet), C(gateway), the name of its C(bridge), the vxlan C(device) and the C(mtu).
+      - Made at once, without a restart of Docker. Those with our label that are not listed are removed. One that a container
+        uses is never removed or made anew; the module fails and names the containers.
+    type: list
+    elements: dict
   firewall:
     description:
       - For each network its name (C(network)), C(cidr), C(lease), C(device) and C(bridge), by default C(docker0).
+      - With C(vni), C(port) (by default 4789) and C(vteps) also who may send us vxlan packets of this network; those of all
+        others are dropped and counted.
       - Accepts the network's packets between device and bridge in the chain DOCKER-USER, and masquerades in a table of our own
         what leaves the network. Rules of ours for networks that are not listed are removed.
+    type: list
+    elements: dict
+  managers:
+    description:
+      - The C(devices) and UDP C(ports) of the overlay. For each of systemd-networkd, udev, NetworkManager and firewalld that is
+        installed, files that make it leave them alone or let them pass; one that runs is told to read them.
+    type: list
+    elements: dict
+  boot:
+    description:
+      - One item, for a script that makes all of the above again after a reboot, and the systemd unit that runs it before
+        Docker.
+      - The script is made from the other options of the call, or from C(sections) with the same names, where given.
     type: list
     elements: dict
   files:
@@ -115,6 +138,8 @@ docker_bip:
     restart_required: true
     restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
     containers: [web]
+    live_restore: false
+    path: /etc/docker/daemon.json
 """
 
 from ansible_collections.agentless.overlay.plugins.module_utils._module import host_module

@@ -84,6 +84,7 @@ probes:
     - {source: host, target: docker2, address: 10.88.87.1, size: 1450, ok: true, said: ""}
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Tuple
 
@@ -130,10 +131,14 @@ def main() -> None:
         source, target, size = job
         args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(size - HEADERS)]
         prefix = inside[target["network"]] if source == "container" else []
-        for _attempt in range(3):
+        for attempt in range(3):
+            began = time.monotonic()
             code, out, err = module.run_command(prefix + args + [target["address"]])
             if not code:
                 break
+            # An error comes at once where the far Docker restarts: it is to have as long as a lost packet.
+            if attempt < 2:
+                time.sleep(max(0.0, began + module.params["wait"] - time.monotonic()))
         said = "" if not code else (err.strip() or out.strip().splitlines()[-1])
         return dict(source=source, target=target["name"], address=target["address"], size=size, ok=not code, said=said)
 

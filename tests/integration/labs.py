@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ class Lab:
 
     networks: list[dict[str, Any]] = [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "port": 4789}]
 
+    boot = "no"
+
     def __init__(self, inventory: Path, docker: bool = True) -> None:
         self.prefix = unique("aot")
         self.inventory = inventory
@@ -100,7 +103,9 @@ class Lab:
         }
 
     def script(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return run("bash", str(LAB), *args, LAB_PREFIX=self.prefix, LAB_DOCKER="yes" if self.docker else "no")
+        return run(
+            "bash", str(LAB), *args, LAB_PREFIX=self.prefix, LAB_DOCKER="yes" if self.docker else "no", LAB_BOOT=self.boot
+        )
 
     def up(self) -> None:
         self.script("up", *(f"{name}={values['ansible_host']}/24" for name, values in self.hosts.items()))
@@ -114,16 +119,18 @@ class Lab:
         hosts = {"all": {"children": {"overlay": {"hosts": self.hosts}}}}
         # In the order given: the order of hosts must not matter, which a test needs to choose.
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-        values = {
-            "overlay_networks": self.networks,
+        values = {"overlay_networks": self.networks, **self.connection(), **variables}
+        (self.inventory / "group_vars/overlay/main.yml").write_text(yaml.safe_dump(values))
+
+    def connection(self) -> dict[str, Any]:
+        """How Ansible reaches the hosts."""
+        return {
             "ansible_connection": "agentless.overlay.netns",
             "ansible_become": False,
             "ansible_python_interpreter": sys.executable,
             "overlay_netns_name": self.prefix + "-{{ inventory_hostname }}",
             "overlay_netns_pid_file": f"/var/lib/agentless-overlay-lab/{self.prefix}/{{{{ inventory_hostname }}}}/pid",
-            **variables,
         }
-        (self.inventory / "group_vars/overlay/main.yml").write_text(yaml.safe_dump(values))
 
     def play(self, *args: str, playbook: str = "playbooks/overlay.yml", **env: str) -> Played:
         command = [str(BIN / "ansible-playbook"), playbook, "-i", str(self.inventory), *args]
@@ -190,6 +197,80 @@ class Lab:
         }
 
 
+class Machines(Lab):
+    """Lab hosts that boot: each a Debian release with its own systemd, Docker, Python and pyroute2, reached over SSH."""
+
+    boot = "yes"
+
+    def __init__(self, inventory: Path) -> None:
+        super().__init__(inventory)
+        suites = ("bookworm", "trixie", "forky")
+        self.hosts = {suite: {"ansible_host": f"192.168.66.{number}"} for number, suite in enumerate(suites, 3)}
+        # Side by side, where one is not there yet.
+        builds = [subprocess.Popen(["bash", "tests/rootfs.sh", suite], cwd=ROOT, stdout=subprocess.PIPE) for suite in suites]
+        self.roots = dict(zip(suites, [build.communicate()[0].decode().strip() for build in builds], strict=True))
+        assert all(self.roots.values())
+
+    def up(self, *names: str) -> None:
+        hosts = {name: self.hosts[name] for name in names or self.hosts}
+        self.script("up", *(f"{name}={values['ansible_host']}/24@{self.roots[name]}" for name, values in hosts.items()))
+        if not names:
+            self.write_inventory()
+
+    def connection(self) -> dict[str, Any]:
+        folder = f"/var/lib/agentless-overlay-lab/{self.prefix}"
+        return {
+            "ansible_user": "deploy",
+            "ansible_become": True,
+            "ansible_ssh_private_key_file": f"{folder}/id",
+            "ansible_control_path_dir": f"{self.inventory.parent}/cp{os.getpid()}",
+            # The underlay is in a namespace of its own: the operator's machine has no address on it.
+            "ansible_ssh_args": "-o ControlMaster=auto -o ControlPersist=20s -o StrictHostKeyChecking=no "
+            "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveInterval=2 -o ServerAliveCountMax=3 "
+            f"-o ProxyCommand='ip netns exec {self.prefix}-underlay busybox nc %h %p'",
+        }
+
+    def pairs(self, network: str = "bridge", name: str = "c1", seconds: float = 0) -> list[str]:
+        """What does not work between the containers of all ordered pairs of hosts; tried again for so many seconds.
+
+        A full-size ping that may not be fragmented, and TCP to a port that is published and to one that is not.
+        """
+        addresses = {host: self.address(host, network, name) for host in self.hosts}
+        deadline = time.monotonic() + seconds
+        while True:
+            jobs = {
+                (host, far): self.popen(
+                    host,
+                    "sh",
+                    "-c",
+                    f"pid=$(docker container inspect -f '{{{{.State.Pid}}}}' {name}); "
+                    f"nsenter -t $pid -n ping -c 1 -W 2 -M do -s 1422 {addresses[far]} >/dev/null || echo ping; "
+                    f"for port in 8080 8081; do printf 'GET /x HTTP/1.0\\r\\n\\r\\n' | "
+                    f"docker exec -i {name} nc -w 2 {addresses[far]} $port | grep -q hello || echo port $port; done",
+                )
+                for host in self.hosts
+                for far in self.hosts
+                if host != far
+            }
+            failed = [f"{pair}: {said}" for pair, job in jobs.items() if (said := job.communicate()[0].split("\n")) != [""]]
+            if not failed or time.monotonic() > deadline:
+                return failed
+            time.sleep(0.2)
+
+    def address(self, host: str, network: str = "bridge", name: str = "c1") -> str:
+        template = '{{(index .NetworkSettings.Networks "%s").IPAddress}}' % network
+        return self.exec(host, "docker", "container", "inspect", "-f", template, name).stdout.strip()
+
+    def run_container(self, host: str, name: str = "c1", network: str = "bridge", publish: int = 8081) -> None:
+        """A container that is back after a reboot, and serves a file on a port that is published and on one that is not."""
+        serve = "mkdir -p /www; echo hello >/www/x; httpd -p 8080 -h /www; exec httpd -f -p 8081 -h /www"
+        self.exec(
+            host,
+            *("docker", "run", "--detach", "--name", name, "--network", network, "--restart", "unless-stopped"),
+            *("--stop-signal", "KILL", "--publish", f"{publish}:8081", "overlay-lab", "sh", "-c", serve),
+        )
+
+
 @dataclass
 class Net:
     """The lab after the first run, with a container on each host."""
@@ -212,6 +293,10 @@ class Namespace:
 
     def sh(self, command: str, check: bool = True) -> str:
         return run("nsenter", f"--net=/run/netns/{self.name}", "sh", "-c", command, check=check).stdout
+
+    def shell(self, script: str) -> None:
+        """Run a whole script, which comes by standard input: it may be longer than an argument can be."""
+        run("nsenter", f"--net=/run/netns/{self.name}", "sh", stdin=script)
 
     def json(self, command: str) -> Any:
         return json.loads(self.sh(command) or "[]")

@@ -55,6 +55,7 @@ def host(lab: Lab) -> Lab:
 
 
 def test_keys_are_set_and_the_rest_is_kept(host: Lab) -> None:
+    gateway = host.sh("docker1", "ip -4 -br address show docker0").split()[2]
     predicted = module(host, check=True)
     assert host.sh("docker1", "cat /etc/docker/daemon.json") == DAEMON_JSON
     done = module(host)
@@ -73,13 +74,20 @@ def test_keys_are_set_and_the_rest_is_kept(host: Lab) -> None:
     assert not after["changed"] and after["docker_bip"]["restart_reasons"] == []
     assert "inet 10.88.50.1/24" in host.sh("docker1", "ip -4 address show docker0")
 
-    # And out again: the file as it was, and no copies of it.
+    # And out again, in two steps: with the address that docker0 had, for Docker keeps the one that it
+    # finds there; and after its restart, the file as it was, and nothing of what was kept.
+    first = module(host, state="absent")
+    assert json.loads(host.sh("docker1", "cat /etc/docker/daemon.json")) == {**json.loads(DAEMON_JSON), "bip": gateway}
+    assert first["docker_bip"]["restart_required"]
+    host.sh("docker1", "service docker restart")
     predicted = module(host, check=True, state="absent")
     done = module(host, state="absent")
-    assert predicted["operations"] == done["operations"] and len(done["operations"]) == 3
+    assert predicted["operations"] == done["operations"] and len(done["operations"]) == 4
     assert host.sh("docker1", "cat /etc/docker/daemon.json") == DAEMON_JSON
     assert set(host.sh("docker1", "ls -A /etc/docker").split()) - {"key.json"} == {"daemon.json"}
-    assert not module(host, state="absent")["changed"]
+    last = module(host, state="absent")
+    assert not last["changed"] and not last["docker_bip"]["restart_required"]
+    assert f"inet {gateway}" in host.sh("docker1", "ip -4 address show docker0")
 
 
 @pytest.mark.parametrize(

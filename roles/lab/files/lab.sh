@@ -220,6 +220,8 @@ down)
   fi
   for name in $(hosts); do remove_host "$name"; done
   if netns_exists "$underlay"; then
+    # Connections of an operator's ssh, which has no machine at the other end any more.
+    for pid in $(ip netns pids "$underlay"); do kill -KILL "$pid" 2>/dev/null || true; done
     ip -n "$underlay" link del br0 2>/dev/null || true
     ip netns del "$underlay"
     echo "removed underlay $underlay"
