@@ -91,6 +91,11 @@ class Service(Entry):
         return self.name
 
 
+def _words(words: Iterable[str]) -> str:
+    """A command line on which the shell changes nothing."""
+    return " ".join(shlex.quote(word) for word in words)
+
+
 def _batch(program: str, commands: Iterable[str]) -> str:
     lines = "".join(command + "\n" for command in commands)
     return "try %s -force -batch - <<'END'\n%sEND\n" % (program, lines) if lines else ""
@@ -110,14 +115,14 @@ def _link(link: Link) -> str:
     if link.mac is not None:
         # With the device, so that nobody finds it without one and gives it another.
         words[4:4] = ["address", link.mac]
-    script = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (link.name, " ".join(words))
+    script = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([link.name]), _words(words))
     settings = []
     if link.alias is not None:
-        settings += ["alias", shlex.quote(link.alias)]
+        settings += ["alias", link.alias]
     if link.mtu is not None:
         settings += ["mtu", str(link.mtu)]
     settings.append("down" if link.up is False else "up")
-    return script + "try ip link set dev %s %s\n" % (link.name, " ".join(settings))
+    return script + "try %s\n" % _words(["ip", "link", "set", "dev", link.name] + settings)
 
 
 def _neighbour(entry: Neighbour) -> str:
@@ -136,7 +141,7 @@ def _write(entry: File) -> str:
 
 def _rules(rules: Sequence[Rule]) -> str:
     script = "try nft -f - <<'END'\n%sEND\n" % nft_script(rules)
-    chain = [rule.rule for rule in rules if rule.where.startswith("iptables ")]
+    chain = [_words(rule.rule.split()) for rule in rules if rule.where.startswith("iptables ")]
     if chain:
         # Docker keeps the chain that it finds at its start.
         script += "iptables -w -N %s 2>/dev/null\n" % CHAIN
@@ -157,7 +162,10 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return "".join(
         [
             _HEAD,
-            *("try sh -c 'echo %s >%s'\n" % (entry.value, entry.path) for entry in entries(Sysctls())),
+            *(
+                "try %s\n" % _words(["sh", "-c", "echo %s >%s" % (_words([entry.value]), _words([entry.path]))])
+                for entry in entries(Sysctls())
+            ),
             _rules(entries(Firewall())),
             *(_link(link) for link in links),
             _batch("ip", ("address replace %s" % address for address in addresses)),

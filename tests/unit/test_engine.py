@@ -18,7 +18,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker_api impo
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Link
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError, sort_key
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError, Resource, sort_key
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import MARK, host_sections, probe_targets
@@ -232,6 +232,19 @@ def test_each_release_of_docker_gets_what_lets_the_overlay_in(release: tuple[int
     assert options.pop("com.docker.network.driver.mtu") == "1450"
     assert options.pop("com.docker.network.bridge.name") == "br.88"
     assert options == ({option[0]: option[1]} if option else {})
+
+
+def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_docker_api, "inspect", lambda host, socket: Docker("29.0.0", True, firewall="nftables"))
+    network = {"name": "web", "network": "demo", "subnet": "10.88.1.0/24", "gateway": "10.88.1.1"}
+    asked: list[tuple[Resource[Any], dict[str, Any]]] = [
+        (_daemon_json.DaemonJson(), {"path": str(tmp_path / "daemon.json"), "socket": "", "bip": "10.88.1.1/24"}),
+        (_docker_networks.DockerNetworks(), {**network, "bridge": "br.88", "device": "vxlan.88", "mtu": 1450}),
+    ]
+    for resource, options in asked:
+        spec = resource.parse({resource.section: [options]})
+        with pytest.raises(OverlayError, match='Set "firewall-backend": "iptables"'):
+            resource.read(Host(), spec, set())
 
 
 @pytest.mark.parametrize(
