@@ -63,7 +63,7 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 	bash tests/sanity.sh
 
 check: packages $(OLD)/ready ## unit and integration tests, molecule and ansible-test sanity among them
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: packages ## our modules beside iproute2's batches; N="100 1000" for how many peers
 	$(BIN)/python bench/entries.py $(N)

@@ -18,6 +18,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit("The integration tests need root: they make network namespaces and start dockerd in them.", returncode=1)
 
 
+# The longest first: a worker takes a file at a time, and the last one should be a short one.
+LONGEST = ("test_machines", "test_overlay", "test_drift", "test_molecule", "test_modules", "test_sanity")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="module")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two Docker hosts, docker1 and docker2, and an inventory for them."""

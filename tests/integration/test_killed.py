@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from labs import BIN, ROOT, Lab, Net
 
-KILLS = int(os.environ.get("OVERLAY_KILLS", "3"))
+KILLS = int(os.environ.get("OVERLAY_KILLS", "2"))
 
 # As on a host that never had the overlay.
 BARE = (

@@ -282,7 +282,7 @@ def test_a_firewall_that_is_loaded_anew_takes_nothing_with_it(lab: Machines) -> 
 
 def test_networkd_and_networkmanager_leave_our_device_alone(lab: Machines) -> None:
     # networkd waits for udev unless /sys is read-only, as it is in most containers.
-    everything = "[Match]\\nName=eth* vxlan*\\n[Network]\\nDHCP=no\\nLinkLocalAddressing=no\\n"
+    everything = "[Match]\\nName=eth* vxlan*\\n[Network]\\nDHCP=no\\nLinkLocalAddressing=ipv6\\n"
     lab.sh("bookworm", f"mount -o remount,ro /sys; printf '{everything}' >/etc/systemd/network/99-all.network")
     try:
         routes = lab.sh("bookworm", "ip route show proto 157")
