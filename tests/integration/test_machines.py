@@ -287,6 +287,11 @@ def test_networkd_and_networkmanager_leave_our_device_alone(lab: Machines) -> No
     try:
         routes = lab.sh("bookworm", "ip route show proto 157")
         lab.sh("bookworm", "systemctl start systemd-networkd && sleep 1 && systemctl restart systemd-networkd && sleep 1")
+        # Duplicate address detection takes it a second or two.
+        lab.sh(
+            "bookworm",
+            "timeout 20 sh -c 'until networkctl list --no-pager | grep -q \"eth0 .* configured\"; do sleep 0.2; done'",
+        )
         links = lab.sh("bookworm", "networkctl list --no-legend --no-pager")
         assert re.search(r"eth0 .* configured", links) and re.search(r"vxlan\.88 .* unmanaged", links)
         assert lab.sh("bookworm", "ip route show proto 157") == routes
@@ -453,7 +458,7 @@ def test_teardown_leaves_the_host_as_it_was(lab: Machines, before: dict[str, lis
     lab.sh("forky", "systemctl reload docker")
     for host in lab.hosts:
         # A bridge without a port takes a moment to say so.
-        lab.sh(host, "docker rm -f $(docker ps -aq); until ip link show docker0 | grep -q NO-CARRIER; do sleep 0.2; done")
+        lab.sh(host, "docker rm -f $(docker ps -aq); while ip -br link show type bridge | grep -q ' UP '; do sleep 0.2; done")
     during = {host: listing(lab, host) for host in lab.hosts}
     predicted = lab.play("--check", "--diff", playbook="playbooks/teardown.yml")
     assert predicted.code == 0, predicted.output
