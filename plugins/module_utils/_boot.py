@@ -32,12 +32,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route, Routes
-from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctls
+from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctl, Sysctls
 
 SCRIPT = "/etc/agentless-overlay/boot.sh"
 UNIT = "agentless-overlay.service"
 UNIT_FILE = "/etc/systemd/system/" + UNIT
 _SYSTEMD = "/run/systemd/system"
+_FORWARDING = "net.ipv4.ip_forward"
 
 # Those whose start may flush a firewall, and ours with it: each pulls the unit in again, after itself.
 # Not by PartOf: firewalld conflicts with others of them, and could then not be restarted any more.
@@ -150,6 +151,17 @@ def _rules(rules: Sequence[Rule]) -> str:
     return script
 
 
+def _sysctl(entry: Sysctl) -> str:
+    setting = "try %s\n" % _words(["sh", "-c", "echo %s >%s" % (_words([entry.value]), _words([entry.path]))])
+    if entry.name != _FORWARDING:
+        return setting
+    return (
+        "# Left to Docker, where it does that: its FORWARD policy is DROP only where forwarding was off before.\n"
+        "systemctl --quiet is-enabled docker.service 2>/dev/null &&\n"
+        "  ! grep -Eqs '\"ip-forward\": *false' /etc/docker/daemon.json ||\n  %s" % setting
+    )
+
+
 def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
 
@@ -162,10 +174,7 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return "".join(
         [
             _HEAD,
-            *(
-                "try %s\n" % _words(["sh", "-c", "echo %s >%s" % (_words([entry.value]), _words([entry.path]))])
-                for entry in entries(Sysctls())
-            ),
+            *(_sysctl(entry) for entry in entries(Sysctls())),
             _rules(entries(Firewall())),
             *(_link(link) for link in links),
             _batch("ip", ("address replace %s" % address for address in addresses)),

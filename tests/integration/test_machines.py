@@ -17,7 +17,6 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from difflib import unified_diff
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +44,8 @@ LISTING = r"""
 ip -d a; echo; ip route show table all; ip -6 route; ip neigh show nud permanent; bridge fdb; nft list ruleset; iptables-save
 find /etc -xdev \( -type f -printf '%p %m %u ' -exec sha256sum {} \; \) -o \( -not -type f -printf '%p %m %u %l\n' \) | sort
 find /run -xdev -not -path '/run/systemd*' -not -path '/run/docker*' -not -path '/run/containerd*' -not -path '/run/log*' \
-  -not -path '/run/user*' -not -path '/run/sudo*' -not -path '/run/motd*' -not -path '/run/utmp' -printf '%p %m %l\n' | sort
+  -not -path '/run/user*' -not -path '/run/sudo*' -not -path '/run/motd*' -not -path '/run/utmp' \
+  -not -path '/run/NetworkManager*' -printf '%p %m %l\n' | sort
 """
 
 
@@ -177,6 +177,42 @@ def test_a_docker_network_of_its_own_needs_no_restart(lab: Machines) -> None:
     unchanged(lab)
 
 
+# And off again.
+
+
+def test_teardown_leaves_the_host_as_it_was(lab: Machines, before: dict[str, list[str]]) -> None:
+    leases = (lab.inventory / "group_vars/overlay/leases.yml").read_text()
+    busy = lab.play(playbook="playbooks/teardown.yml")
+    assert busy.code == 2 and "Nothing was changed" in busy.text and "c1" in busy.text
+    for host in lab.hosts:
+        # A bridge without a port takes a moment to say so.
+        lab.sh(host, "docker rm -f $(docker ps -aq); while ip -br link show type bridge | grep -q ' UP '; do sleep 0.2; done")
+    during = {host: listing(lab, host) for host in lab.hosts}
+    predicted = lab.play("--check", "--diff", playbook="playbooks/teardown.yml")
+    assert predicted.code == 0, predicted.output
+    as_before(lab, during)
+    done = lab.play("--diff", playbook="playbooks/teardown.yml")
+    assert done.code == 0, done.output
+    for host in lab.hosts:
+        # Docker's file takes two steps, with a restart in between that a check run does not make.
+        assert any("172.17.0.1/16" in line for line in predicted.diffs[host].pop("docker_bip") if line.startswith("+"))
+        done.diffs[host].pop("docker_bip")
+        assert done.diffs[host] == predicted.diffs[host]
+    as_before(lab, before)
+    again = lab.play(playbook="playbooks/teardown.yml")
+    assert set(recaps(again).values()) == {0}
+    as_before(lab, before)
+    # And on again, with the leases on record.
+    lab.networks = [Machines.networks[0], {**lab.networks[1], "mtu": 1450}]
+    lab.write_inventory()
+    lab.converge()
+    for host in lab.hosts:
+        assert lab.json(host, "ip -j address show dev vxlan.88")[0]["addr_info"][0]["local"] in leases
+        lab.run_container(host)
+        lab.run_container(host, "w1", "web", publish=8082)
+    assert lab.pairs(seconds=5) == [] and lab.pairs("web", "w1") == []
+
+
 @pytest.mark.parametrize("host", ["bookworm", "trixie", "forky"])
 def test_a_reboot_with_no_controller_in_reach(lab: Machines, host: str) -> None:
     others = [name for name in lab.hosts if name != host]
@@ -193,6 +229,7 @@ def test_a_reboot_with_no_controller_in_reach(lab: Machines, host: str) -> None:
     finished = int(lab.sh(host, "systemctl show -P ExecMainExitTimestampMonotonic agentless-overlay"))
     assert 0 < finished < started(lab, host), "the overlay has to be there before the first container starts"
     assert lab.sh(host, "systemctl --failed --no-legend") == ""
+    assert "-P FORWARD DROP" in lab.sh(host, "iptables -S FORWARD"), "turned off, as Docker found forwarding on already"
     unchanged(lab)
 
 
@@ -446,32 +483,3 @@ def test_who_restarts_docker_himself(lab: Machines) -> None:
     lab.sh("trixie", RESTART)
     assert set(lab.converge(*flags).changed().values()) == {0}
     assert lab.pairs(seconds=10) == []
-
-
-# And off again.
-
-
-def test_teardown_leaves_the_host_as_it_was(lab: Machines, before: dict[str, list[str]]) -> None:
-    busy = lab.play(playbook="playbooks/teardown.yml")
-    assert busy.code == 2 and "Nothing was changed" in busy.text and "c1" in busy.text
-    lab.sh("forky", """sed -i -e 's/"live-restore": true,//' -e '/log-level/d' -e '/labels/,/]/d' /etc/docker/daemon.json""")
-    lab.sh("forky", "systemctl reload docker")
-    for host in lab.hosts:
-        # A bridge without a port takes a moment to say so.
-        lab.sh(host, "docker rm -f $(docker ps -aq); while ip -br link show type bridge | grep -q ' UP '; do sleep 0.2; done")
-    during = {host: listing(lab, host) for host in lab.hosts}
-    predicted = lab.play("--check", "--diff", playbook="playbooks/teardown.yml")
-    assert predicted.code == 0, predicted.output
-    as_before(lab, during)
-    done = lab.play("--diff", playbook="playbooks/teardown.yml")
-    assert done.code == 0, done.output
-    for host in lab.hosts:
-        # Docker's file takes two steps, with a restart in between that a check run does not make.
-        assert any("172.17.0.1/16" in line for line in predicted.diffs[host].pop("docker_bip") if line.startswith("+"))
-        done.diffs[host].pop("docker_bip")
-        assert done.diffs[host] == predicted.diffs[host]
-    as_before(lab, before)
-    again = lab.play(playbook="playbooks/teardown.yml")
-    assert set(recaps(again).values()) == {0}
-    as_before(lab, before)
-    assert Path(lab.inventory / "group_vars/overlay/leases.yml").exists()
