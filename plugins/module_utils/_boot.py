@@ -157,7 +157,7 @@ def _sysctl(entry: Sysctl) -> str:
         return setting
     return (
         "# Left to Docker, where it does that: its FORWARD policy is DROP only where forwarding was off before.\n"
-        "systemctl --quiet is-enabled docker.service 2>/dev/null &&\n"
+        "[ -d /run/systemd/system ] && systemctl --quiet is-enabled docker.service 2>/dev/null &&\n"
         "  ! grep -Eqs '\"ip-forward\": *false' /etc/docker/daemon.json ||\n  %s" % setting
     )
 
