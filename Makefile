@@ -16,10 +16,10 @@ export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 
 .DELETE_ON_ERROR:
-.PHONY: help demo packages lab lab-down converge test lint sanity check soak molecule bench clean root
+.PHONY: help demo packages lab lab-down converge test lint sanity check soak molecule bench bench-throughput clean root
 
 help: ## this list
-	@awk -F ' ?## ?' '/^[a-z-]+:.*##/ {split($$1, name, ":"); printf "make %-10s %s\n", name[1], $$2}' Makefile
+	@awk -F ' ?## ?' '/^[a-z-]+:.*##/ {split($$1, name, ":"); printf "make %-16s %s\n", name[1], $$2}' Makefile
 
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "This needs root: the lab's hosts are network namespaces with a dockerd each." >&2; exit 1; }
@@ -67,6 +67,9 @@ check: packages $(OLD)/ready ## unit and integration tests, molecule and ansible
 
 bench: packages ## our modules beside iproute2's batches; N="100 1000" for how many peers
 	$(BIN)/python bench/entries.py $(N)
+
+bench-throughput: packages ## iperf3 between containers, by each kind of network and by Swarm's overlay
+	$(BIN)/python bench/throughput.py $(SECONDS) $(ROUNDS)
 
 soak: packages $(OLD)/ready ## thirty runs that are killed at a random moment
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py

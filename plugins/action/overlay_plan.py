@@ -13,15 +13,16 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import (
+from ansible_collections.agentless.overlay.plugins.plugin_utils._model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
     NETADDR_IMPORT_ERROR,
     Node,
     Plan,
     PlanError,
-    make_plan,
 )
+from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._values import as_list
 
 
 class ActionModule(ActionBase):
@@ -56,6 +57,7 @@ class ActionModule(ActionBase):
                 _leases.read(path) if path else {},
                 fleet["overlay_reserved_cidrs"],
                 os.path.relpath(path) if path else "overlay_leases",
+                variables["groups"],
             )
             found.errors = sorted(set(found.errors + errors))
             return found
@@ -82,7 +84,11 @@ class ActionModule(ActionBase):
                 msg=f"The inventory has {count}; no host was touched.\n{lines}",
             )
             return result
-        new = sorted(f"{network} {node} {subnet}" for network, nodes in made.new.items() for node, subnet in nodes.items())
+        new = sorted(
+            f"{network} {node} {' '.join(as_list(subnet))}"
+            for network, nodes in made.new.items()
+            for node, subnet in nodes.items()
+        )
         result.update(changed=bool(new), plan=made.as_dict(), new_leases=new)
         if new:
             result["diff"] = {
@@ -102,9 +108,13 @@ class ActionModule(ActionBase):
         return Node(
             # Without Ansible's tags: the name will be a key of the record.
             name=str(name),
-            underlay_ip=None if address is None else str(address),
+            underlay_ip=address,
             subnet=variables.get("overlay_subnet"),
             underlay_mtu=variables.get("overlay_underlay_mtu", DEFAULT_UNDERLAY_MTU),
+            underlay_subnet=variables.get("overlay_underlay_subnet"),
+            underlay_dev=variables.get("overlay_underlay_dev"),
+            groups=tuple(str(group) for group in variables.get("group_names", [])),
+            labels=variables.get("overlay_labels"),
         )
 
     @staticmethod

@@ -4,7 +4,7 @@
 
 """Addresses of our devices. PRIVATE to the collection.
 
-They have no section of their own: they are the C(addresses) of a vxlan_link.
+They have no section of their own: they are the C(addresses) of a vxlan_link or a bridge.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 
+IFA_F_NODAD = 0x02
+
 
 @dataclass(frozen=True)
 class Address(Entry):
@@ -56,7 +58,7 @@ class Addresses(OnDevice[Address]):
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Address]:
         spec: Spec[Address] = Spec()
-        for part in sections.get(self.section, ()):
+        for part in [*sections.get(self.section, ()), *sections.get("bridge", ())]:
             for link in [part] if part.get("entries") is None else part["entries"]:
                 if link.get("addresses") is None or (link.get("state") or "present") == "absent":
                     continue
@@ -91,6 +93,8 @@ class Addresses(OnDevice[Address]):
             "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
             "prefixlen": int(length),
             "index": host.index(op.entry.device) or 0,
+            # The plan has proved that nobody else has it; without this it could not be used for a second.
+            "flags": IFA_F_NODAD if ":" in address else 0,
         }
         attrs = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
         if op.after is None:

@@ -10,12 +10,14 @@ and needs nothing but iproute2, nft and, as Docker itself, iptables.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shlex
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Union
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, Union
 
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address, Addresses
+from ansible_collections.agentless.overlay.plugins.module_utils._bridges import Bridge, Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb, FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._files import File, Files, read_file, remove_file, write_file
 from ansible_collections.agentless.overlay.plugins.module_utils._firewall import CHAIN, Firewall, Rule, nft_script
@@ -32,6 +34,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route, Routes
+from ansible_collections.agentless.overlay.plugins.module_utils._sandboxes import Sandbox, Sandboxes
+from ansible_collections.agentless.overlay.plugins.module_utils._sandboxes import script as sandbox_script
 from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctl, Sysctls
 
 SCRIPT = "/etc/agentless-overlay/boot.sh"
@@ -104,26 +108,69 @@ def _batch(program: str, commands: Iterable[str]) -> str:
 
 def _link(link: Link) -> str:
     """Make a device where there is none, and set what a living one takes."""
-    words = ["ip", "link", "add", link.name, "type", "vxlan", "id", str(link.vni)]
-    named = (("local", "local"), ("remote", "remote"), ("dev", "dev"), ("port", "dstport"), ("ttl", "ttl"), ("tos", "tos"))
-    for option, word in named + (("df", "df"), ("ageing", "ageing")):
-        value = getattr(link, option)
-        if value is not None:
-            words += [word, str(value)]
-    for flag, word in ((link.learning, "learning"), (link.udpcsum, "udpcsum")):
-        if flag is not None:
-            words.append(word if flag else "no" + word)
+    words = ["ip", "link", "add", link.name]
     if link.mac is not None:
         # With the device, so that nobody finds it without one and gives it another.
-        words[4:4] = ["address", link.mac]
+        words += ["address", link.mac]
+    words += ["type", "vxlan", "id", str(link.vni)]
+    words += [str(word) for option, word in _named(link) for word in (option, *(word if isinstance(word, tuple) else (word,)))]
+    for flag in ("learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "proxy", "rsc", "l2miss", "l3miss"):
+        value = getattr(link, flag)
+        if value is not None:
+            words.append(flag if value else "no" + flag)
+    if link.gbp:
+        words.append("gbp")
     script = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([link.name]), _words(words))
+    if link.localbypass is not None:
+        script += "try %s\n" % _words(
+            ["ip", "link", "set", "dev", link.name, "type", "vxlan", "localbypass" if link.localbypass else "nolocalbypass"]
+        )
     settings = []
     if link.alias is not None:
         settings += ["alias", link.alias]
     if link.mtu is not None:
         settings += ["mtu", str(link.mtu)]
+    if link.master is not None:
+        settings += ["master", link.master]
     settings.append("down" if link.up is False else "up")
-    return script + "try %s\n" % _words(["ip", "link", "set", "dev", link.name] + settings)
+    script += "try %s\n" % _words(["ip", "link", "set", "dev", link.name] + settings)
+    if link.neigh_suppress is not None:
+        state = "on" if link.neigh_suppress else "off"
+        script += "try %s\n" % _words(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state])
+    return script
+
+
+def _named(link: Link) -> List[Tuple[str, Any]]:
+    """iproute2's words for the options of a device that have a value, less those that only say yes or no."""
+    remote = "group" if link.remote is not None and ipaddress.ip_address(link.remote).is_multicast else "remote"
+    words = {"remote": remote, "port": "dstport"}
+    options = ("local", "remote", "dev", "port", "ttl", "tos", "df", "flowlabel", "ageing", "maxaddress", "srcport")
+    found = [(words.get(option, option), getattr(link, option)) for option in options]
+    if link.ttl_inherit:
+        found.append(("ttl", "inherit"))
+    # 0 is the number for no limit and no label, and iproute2 takes neither.
+    return [(word, value) for word, value in found if value is not None and not (value == 0 and word in ("ttl", "maxaddress"))]
+
+
+def _bridge(bridge: Bridge) -> str:
+    words = ["ip", "link", "add", bridge.name] + (["address", bridge.mac] if bridge.mac else []) + ["type", "bridge"]
+    settings = ["alias", bridge.alias] if bridge.alias else []
+    settings += ["mtu", str(bridge.mtu)] if bridge.mtu else []
+    return "ip link show dev %s >/dev/null 2>&1 || try %s\ntry %s\n" % (
+        _words([bridge.name]),
+        _words(words),
+        _words(["ip", "link", "set", "dev", bridge.name] + settings + ["up"]),
+    )
+
+
+def _sandbox(entry: Sandbox) -> str:
+    """A namespace by hand goes with a reboot as a whole, and comes back as a whole."""
+    commands = "".join("  try %s\n" % _words(command) for command in sandbox_script(entry))
+    return "if ! ip link show dev %s >/dev/null 2>&1; then\n%sfi\n" % (_words([entry.endpoint]), commands)
+
+
+def _address(entry: Address) -> str:
+    return "address replace %s%s" % (entry, " nodad" if ":" in entry.address else "")
 
 
 def _neighbour(entry: Neighbour) -> str:
@@ -142,12 +189,13 @@ def _write(entry: File) -> str:
 
 def _rules(rules: Sequence[Rule]) -> str:
     script = "try nft -f - <<'END'\n%sEND\n" % nft_script(rules)
-    chain = [_words(rule.rule.split()) for rule in rules if rule.where.startswith("iptables ")]
-    if chain:
-        # Docker keeps the chain that it finds at its start.
-        script += "iptables -w -N %s 2>/dev/null\n" % CHAIN
-    for rule in chain:
-        script += "iptables -w -C %s %s 2>/dev/null || try iptables -w -I %s %s\n" % (CHAIN, rule, CHAIN, rule)
+    for program in ("iptables", "ip6tables"):
+        chain = [_words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
+        if chain:
+            # Docker keeps the chain that it finds at its start.
+            script += "%s -w -N %s 2>/dev/null\n" % (program, CHAIN)
+        for rule in chain:
+            script += "%s -w -C %s %s 2>/dev/null || try %s -w -I %s %s\n" % (program, CHAIN, rule, program, CHAIN, rule)
     return script
 
 
@@ -168,6 +216,7 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     def entries(resource: Resource[Any]) -> List[Any]:
         return list(resource.parse(sections).present.values())
 
+    bridges: List[Bridge] = entries(Bridges())
     links: List[Link] = entries(Links())
     addresses: List[Address] = entries(Addresses())
     routes: List[Route] = entries(Routes())
@@ -176,11 +225,13 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             _HEAD,
             *(_sysctl(entry) for entry in entries(Sysctls())),
             _rules(entries(Firewall())),
+            *(_bridge(bridge) for bridge in bridges),
             *(_link(link) for link in links),
-            _batch("ip", ("address replace %s" % address for address in addresses)),
+            _batch("ip", (_address(address) for address in addresses)),
             _batch("ip", (_neighbour(entry) for entry in entries(Neighbours()))),
             _batch("bridge", (_fdb(entry) for entry in entries(Fdb()))),
             _batch("ip", ("route replace %s" % route for route in routes)),
+            *(_sandbox(entry) for entry in entries(Sandboxes())),
             *(_write(entry) for entry in entries(Files()) if entry.path.startswith("/run/")),
             'exit "$failed"\n',
         ]

@@ -25,7 +25,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 
-MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing")
+MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing", "ipv6", "fixed-cidr-v6", "bip6")
 # The file as it was before we ever changed it: what absent puts back. Empty where there was none.
 BACKUP_SUFFIX = ".before-overlay"
 # The address that docker0 had then, where the file did not say: Docker keeps the one that it finds there.
@@ -124,6 +124,13 @@ def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
         keys["mtu"] = options["mtu"]
     if options.get("ip_masq") is not None:
         keys["ip-masq"] = options["ip_masq"]
+    if options.get("bip6"):
+        keys["ipv6"] = True
+        # bip6 is new in 28.0; before, docker0 gets the first address of fixed-cidr-v6.
+        if release >= (28, 0):
+            keys["bip6"] = options["bip6"]
+        else:
+            keys["fixed-cidr-v6"] = str(ipaddress.IPv6Interface(options["bip6"]).network)
     # Docker ends with "unknown configuration option" where it does not know the key.
     keys["allow-direct-routing"] = True if release >= (28, 2) else None
     return keys
@@ -143,6 +150,11 @@ def live_differences(docker: _docker_api.Docker, keys: Mapping[str, Any]) -> Lis
     reasons = []
     if docker.gateway != keys["bip"]:
         reasons.append("docker0 has %s, not %s" % (docker.gateway, keys["bip"]))
+    lease6 = keys.get("bip6") or keys.get("fixed-cidr-v6")
+    if lease6:
+        ours, found = ipaddress.IPv6Interface(lease6).network, docker.gateway6
+        if found is None or ipaddress.IPv6Interface(found).network != ours:
+            reasons.append("docker0 has %s, not an address of %s" % (found or "no IPv6", ours))
     # Without a word about it, it is Docker's own.
     if "mtu" in keys and (docker.mtu or str(DOCKERS_MTU)) != str(keys["mtu"]):
         reasons.append("the default network's mtu is %s, not %s" % (docker.mtu, keys["mtu"]))
@@ -168,7 +180,9 @@ class DaemonJson(Resource[File]):
         return spec
 
     def asked(self, spec: Spec[File]) -> bool:
-        return bool(cast(DaemonSpec, spec).path)
+        spec = cast(DaemonSpec, spec)
+        # A host that never had Docker has nothing of ours in its file.
+        return bool(spec.path) and (not spec.remove or _docker_api.installed() or os.path.exists(spec.path + BACKUP_SUFFIX))
 
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
         spec = cast(DaemonSpec, spec)

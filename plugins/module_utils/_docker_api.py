@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import glob
 import http.client
+import ipaddress
 import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import tempfile
 import time
@@ -61,15 +63,16 @@ def api(path: str, socket_path: str, method: str = "GET", data: Any = None) -> A
 
 @dataclass(frozen=True)
 class Container:
-    """A running container, with its addresses by the name of the Docker network; the default one is bridge."""
+    """A running container, with its addresses and MAC by the name of the Docker network; the default one is bridge."""
 
     name: str
-    addresses: Dict[str, str]
+    addresses: Dict[str, List[str]]
+    macs: Dict[str, str] = field(default_factory=dict)
 
     @property
     def address(self) -> Optional[str]:
-        """Its address on the default bridge, where it is on it."""
-        return self.addresses.get("bridge")
+        """Its first address on the default bridge, where it is on it."""
+        return self.addresses.get("bridge", [None])[0]
 
 
 @dataclass
@@ -80,6 +83,7 @@ class Docker:
     running: bool
     containers: List[Container] = field(default_factory=list)
     gateway: Optional[str] = None
+    gateway6: Optional[str] = None
     mtu: Optional[str] = None
     masquerade: Optional[str] = None
     live_restore: bool = False
@@ -96,13 +100,23 @@ class Docker:
         return int(match.group(1)), int(match.group(2))
 
 
+def installed() -> bool:
+    """Whether there is a dockerd on this host, running or not."""
+    return os.path.exists(SOCKET) or shutil.which("dockerd") is not None
+
+
 def running_containers(socket_path: str) -> List[Container]:
     """The running containers by name; empty where dockerd does not answer."""
     found = []
     for item in api("/containers/json", socket_path) or []:
         networks = item.get("NetworkSettings", {}).get("Networks", {})
-        addresses = {name: network["IPAddress"] for name, network in networks.items() if network.get("IPAddress")}
-        found.append(Container(item["Names"][0].lstrip("/"), addresses))
+        addresses = {}
+        for name, network in networks.items():
+            given = [network[key] for key in ("IPAddress", "GlobalIPv6Address") if network.get(key)]
+            if given:
+                addresses[name] = given
+        macs = {name: networks[name].get("MacAddress", "") for name in addresses}
+        found.append(Container(item["Names"][0].lstrip("/"), addresses, macs))
     return sorted(found, key=lambda container: container.name)
 
 
@@ -130,8 +144,13 @@ def inspect(host: Host, socket_path: str) -> Docker:
     if bridge is not None:
         options = bridge.get("Options") or {}
         for config in (bridge.get("IPAM") or {}).get("Config") or []:
-            if "." in config.get("Subnet", "") and config.get("Gateway"):
-                docker.gateway = "%s/%s" % (config["Gateway"], config["Subnet"].partition("/")[2])
+            subnet, given = config.get("Subnet", ""), config.get("Gateway", "")
+            if "." in subnet and given:
+                docker.gateway = "%s/%s" % (given, subnet.partition("/")[2])
+            elif ":" in subnet:
+                # Docker before 28 does not tell the gateway, which is the first address.
+                first = str(ipaddress.ip_network(subnet)[1])
+                docker.gateway6 = "%s/%s" % (given.partition("/")[0] or first, subnet.partition("/")[2])
         docker.mtu = options.get("com.docker.network.driver.mtu")
         docker.masquerade = options.get("com.docker.network.bridge.enable_ip_masquerade")
     return docker

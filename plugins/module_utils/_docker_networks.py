@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import socket
 import urllib.parse
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._daemon_json import NO_NFTABLES
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Entry,
     Failure,
@@ -40,8 +42,8 @@ class DockerNetwork(Entry):
 
     name: str
     network: str
-    subnet: str
-    gateway: str
+    # Subnet, gateway and the range that containers get addresses from, one of each a family.
+    pools: Tuple[Tuple[str, str, str], ...]
     options: Tuple[Tuple[str, str], ...]
     ident: str = field(default="", compare=False)
 
@@ -50,11 +52,20 @@ class DockerNetwork(Entry):
         return (self.name,)
 
     def lines(self) -> List[str]:
-        first = "%s subnet %s gateway %s for %s" % (self.name, self.subnet, self.gateway, self.network)
-        return [first] + ["%s option %s=%s" % (self.name, name, value) for name, value in self.options]
+        pools = ["%s %s" % (self.name, _pool(pool)) for pool in self.pools]
+        return (
+            ["%s for %s" % (self.name, self.network)]
+            + pools
+            + ["%s option %s=%s" % (self.name, name, value) for name, value in self.options]
+        )
 
     def __str__(self) -> str:
-        return "%s %s" % (self.name, self.subnet)
+        return "%s %s" % (self.name, " ".join(pool[0] for pool in self.pools))
+
+
+def _pool(pool: Tuple[str, str, str]) -> str:
+    subnet, gateway, ip_range = pool
+    return "subnet %s gateway %s" % (subnet, gateway) + (" ip-range %s" % ip_range if ip_range else "")
 
 
 @dataclass
@@ -68,15 +79,29 @@ def options_for(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[T
     """The driver's options that a release of Docker needs. Pure."""
     found = {
         _BRIDGE + "name": options["bridge"],
-        _BRIDGE + "enable_ip_masquerade": "false",
+        _BRIDGE + "enable_ip_masquerade": str(bool(options.get("masquerade"))).lower(),
         "com.docker.network.driver.mtu": str(options["mtu"]),
     }
+    if not options["devices"]:
+        return tuple(sorted(found.items()))
     # From 28.0 Docker drops what comes to a container from another device, before any rule of ours is asked.
     if release >= (28, 2):
-        found[_BRIDGE + "trusted_host_interfaces"] = options["device"]
+        found[_BRIDGE + "trusted_host_interfaces"] = ":".join(options["devices"])
     elif release >= (28, 0):
-        found[_BRIDGE + "gateway_mode_ipv4"] = "nat-unprotected"
+        for subnet in options["subnets"]:
+            found[_BRIDGE + ("gateway_mode_ipv6" if ":" in subnet else "gateway_mode_ipv4")] = "nat-unprotected"
     return tuple(sorted(found.items()))
+
+
+def _device_to(host: Host, address: str) -> str:
+    """The device by which the host sends to an address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    fields = {"family": family, "dst_len": 128 if ":" in address else 32}
+    found = host.session.get(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_DST", address)]))
+    index = attributes(found).get("RTA_OIF") if found is not None else None
+    if index is None:
+        raise OverlayError("docker_network: this host has no route to the peer %s" % address)
+    return host.name(index)
 
 
 class DockerNetworks(Resource[DockerNetwork]):
@@ -89,6 +114,8 @@ class DockerNetworks(Resource[DockerNetwork]):
         spec = cast(NetworkSpec, spec)
         if not spec.purge_owned:
             return {}
+        if not spec.items and not _docker_api.installed():
+            return {}
         docker = _docker_api.inspect(host, _docker_api.SOCKET)
         if not docker.running:
             if spec.items:
@@ -97,14 +124,23 @@ class DockerNetworks(Resource[DockerNetwork]):
         if spec.items and docker.firewall != "iptables":
             raise OverlayError(NO_NFTABLES % docker.firewall)
         for item in spec.items:
-            entry = DockerNetwork(
-                item["name"], item["network"], item["subnet"], item["gateway"], options_for(docker.release, item)
-            )
+            ranges = item.get("ip_ranges") or [""] * len(item["subnets"])
+            trusted = [device for device in item["devices"] if device]
+            if "" in item["devices"]:
+                # Stands for the device that leads to the peers.
+                trusted += [_device_to(host, address) for address in item["via"]]
+            options = options_for(docker.release, {**item, "devices": trusted})
+            entry = DockerNetwork(item["name"], item["network"], tuple(zip(item["subnets"], item["gateways"], ranges)), options)
             spec.present[entry.key] = entry
         found = {}
         for item in docker.networks:
             if LABEL in (item.get("Labels") or {}):
                 entry = self._decode(item)
+                asked = spec.present.get(entry.key)
+                if asked is not None:
+                    # Docker adds an IPv4 subnet of its own to a network that is IPv6 alone.
+                    versions = {":" in pool[0] for pool in asked.pools}
+                    entry = replace(entry, pools=tuple(pool for pool in entry.pools if (":" in pool[0]) in versions))
                 found[entry.key] = entry
             else:
                 self._refuse_clash(item, spec)
@@ -116,12 +152,12 @@ class DockerNetworks(Resource[DockerNetwork]):
 
     @staticmethod
     def _decode(item: Mapping[str, Any]) -> DockerNetwork:
-        config = (item.get("IPAM", {}).get("Config") or [{}])[0]
+        configs = (item.get("IPAM") or {}).get("Config") or []
+        pools = [(config.get("Subnet", ""), config.get("Gateway", ""), config.get("IPRange", "")) for config in configs]
         return DockerNetwork(
             item["Name"],
             item["Labels"][LABEL],
-            config.get("Subnet", ""),
-            config.get("Gateway", ""),
+            tuple(sorted(pools, key=lambda pool: ":" in pool[0])),
             tuple(sorted((item.get("Options") or {}).items())),
             item["Id"],
         )
@@ -137,11 +173,12 @@ class DockerNetworks(Resource[DockerNetwork]):
                 )
             for config in (item.get("IPAM") or {}).get("Config") or []:
                 subnet = ipaddress.ip_network(config["Subnet"])
-                if subnet.version == 4 and subnet.overlaps(ipaddress.IPv4Network(entry.subnet)):
-                    raise OverlayError(
-                        "docker_network: Docker network %s has %s, which overlaps %s's %s. Remove it, or give the host "
-                        "another lease" % (item["Name"], subnet, entry.name, entry.subnet)
-                    )
+                for ours in (ipaddress.ip_network(pool[0]) for pool in entry.pools):
+                    if subnet.version == ours.version and subnet.overlaps(ours):  # type: ignore[arg-type]
+                        raise OverlayError(
+                            "docker_network: Docker network %s has %s, which overlaps %s's %s. Remove it, or give the host "
+                            "another lease" % (item["Name"], subnet, entry.name, ours)
+                        )
 
     @staticmethod
     def _refuse_in_use(entry: DockerNetwork) -> None:
@@ -159,12 +196,12 @@ class DockerNetworks(Resource[DockerNetwork]):
 
     def diff(self, actual: Mapping[Key, DockerNetwork], wanted: Mapping[Key, DockerNetwork]) -> List[Op[DockerNetwork]]:
         ops = super().diff(actual, wanted)
-        subnets = {op.after.subnet for op in ops if op.after is not None}
+        taken = {pool[0] for op in ops if op.after is not None for pool in op.after.pools}
         # Two networks cannot share a subnet, so one that takes over another's waits until that is gone.
         return [
             replace(op, recreate=True)
             if op.before is not None and op.after is not None
-            else replace(op, early=op.after is None and op.entry.subnet in subnets)
+            else replace(op, early=op.after is None and any(pool[0] in taken for pool in op.entry.pools))
             for op in ops
         ]
 
@@ -181,11 +218,16 @@ class DockerNetworks(Resource[DockerNetwork]):
 
     @staticmethod
     def _request(entry: DockerNetwork) -> Dict[str, Any]:
+        configs = []
+        for subnet, gateway, ip_range in entry.pools:
+            config = {"Subnet": subnet, "Gateway": gateway}
+            configs.append(dict(config, IPRange=ip_range) if ip_range else config)
         return {
             "Name": entry.name,
             "CheckDuplicate": True,
             "Driver": "bridge",
-            "IPAM": {"Driver": "default", "Config": [{"Subnet": entry.subnet, "Gateway": entry.gateway}]},
+            "IPAM": {"Driver": "default", "Config": configs},
+            "EnableIPv6": any(":" in subnet for subnet, _gateway, _range in entry.pools),
             "Options": dict(entry.options),
             "Labels": {LABEL: entry.network},
         }

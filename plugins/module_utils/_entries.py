@@ -25,12 +25,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 
 
 def listed(
-    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, spec: Spec[Any]
+    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, spec: Spec[Any], instead: str = ""
 ) -> Iterator[Tuple[Mapping[str, Any], str]]:
     """Every entry of a section with its state, whether given by plain options or by C(entries).
 
     An entry's device is its own or the section's. The devices of a section that
     purges go into C(spec.purge_devices).
+
+    @param instead: an option that makes the device unnecessary
     """
     for part in sections.get(section, ()):
         plain = part.get("entries") is None
@@ -39,9 +41,9 @@ def listed(
             spec.purge_devices.add(part["device"])
         for entry in entries:
             item = dict(entry, device=entry.get("device") or part.get("device"))
-            if not item["device"]:
+            if not item["device"] and not (instead and item.get(instead)):
                 raise OverlayError("%s: an entry names no device: %r; set device in it or beside entries" % (section, entry))
-            if part.get("purge"):
+            if part.get("purge") and item["device"]:
                 spec.purge_devices.add(item["device"])
             yield item, entry.get("state") or part.get("state") or "present"
 

@@ -9,8 +9,8 @@ Easily mixed up with neighbours: see C(_neighbours).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
     OnDevice,
@@ -74,11 +74,19 @@ class FdbEntry(Entry):
         return text + " self permanent"
 
 
+@dataclass
+class FdbSpec(Spec[FdbEntry]):
+    """And the devices of which not all unicast MACs are known, so that an unlisted one stays."""
+
+    unknown: Set[str] = field(default_factory=set)
+
+
 class Fdb(OnDevice[FdbEntry]):
     name = section = "fdb_entry"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[FdbEntry]:
-        spec: Spec[FdbEntry] = Spec()
+        spec = FdbSpec()
+        spec.unknown = {part["device"] for part in sections.get(self.section, ()) if part.get("keep_unicast")}
         for item, state in listed(sections, self.section, spec):
             mac, dst = mac_of(self.name, item, "mac"), address_of(self.name, item, "dst")
             need(self.name, item, "dst", dst, state)
@@ -101,8 +109,14 @@ class Fdb(OnDevice[FdbEntry]):
                 if "NDA_LLADDR" not in attrs:
                     continue
                 entry = FdbEntry(device, attrs["NDA_LLADDR"], attrs.get("NDA_DST"), attrs.get("NDA_PORT"), attrs.get("NDA_VNI"))
+                if entry.replicates and entry.dst is not None and entry.dst == host.remotes.get(device):
+                    # The device's own remote or group, of which the kernel keeps the entry.
+                    continue
                 found[entry.key] = entry
         return found
+
+    def extra(self, entry: FdbEntry, spec: Spec[FdbEntry]) -> bool:
+        return super().extra(entry, spec) and (entry.replicates or entry.device not in cast(FdbSpec, spec).unknown)
 
     @staticmethod
     def message(host: Host, op: Op[FdbEntry]) -> Message:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -32,6 +33,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     OverlayError,
     Resource,
     Spec,
+    vxlan_data,
 )
 
 IFF_UP = 1
@@ -47,12 +49,29 @@ _VXLAN: Tuple[Tuple[str, str, str, bool], ...] = (
     ("dev", "IFLA_VXLAN_LINK", "IFLA_VXLAN_LINK", True),
     ("learning", "IFLA_VXLAN_LEARNING", "IFLA_VXLAN_LEARNING", True),
     ("ttl", "IFLA_VXLAN_TTL", "IFLA_VXLAN_TTL", True),
+    ("ttl_inherit", "IFLA_VXLAN_TTL_INHERIT", "IFLA_VXLAN_TTL_INHERIT", False),
     ("tos", "IFLA_VXLAN_TOS", "IFLA_VXLAN_TOS", True),
     ("df", "IFLA_VXLAN_DF", "IFLA_VXLAN_DF", True),
+    ("flowlabel", "IFLA_VXLAN_LABEL", "IFLA_VXLAN_LABEL", True),
     ("ageing", "IFLA_VXLAN_AGEING", "IFLA_VXLAN_AGEING", True),
+    ("maxaddress", "IFLA_VXLAN_LIMIT", "IFLA_VXLAN_LIMIT", False),
+    ("srcport", "IFLA_VXLAN_PORT_RANGE", "IFLA_VXLAN_PORT_RANGE", False),
     ("udpcsum", "IFLA_VXLAN_UDP_CSUM", "IFLA_VXLAN_UDP_CSUM", False),
+    ("udp6zerocsumtx", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", False),
+    ("udp6zerocsumrx", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", False),
+    ("gbp", "IFLA_VXLAN_GBP", "IFLA_VXLAN_GBP", False),
+    ("proxy", "IFLA_VXLAN_PROXY", "IFLA_VXLAN_PROXY", False),
+    ("rsc", "IFLA_VXLAN_RSC", "IFLA_VXLAN_RSC", False),
+    ("l2miss", "IFLA_VXLAN_L2MISS", "IFLA_VXLAN_L2MISS", False),
+    ("l3miss", "IFLA_VXLAN_L3MISS", "IFLA_VXLAN_L3MISS", False),
+    ("localbypass", "IFLA_VXLAN_LOCALBYPASS", "IFLA_VXLAN_LOCALBYPASS", True),
 )
-_DEVICE = ("mac", "mtu", "alias", "up")
+# Given by their presence alone.
+_FLAGS = ("ttl_inherit", "gbp")
+_BOOLEANS = (
+    *("learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "proxy", "rsc", "l2miss", "l3miss", "localbypass"),
+    *_FLAGS,
+)
 _DF = ("unset", "set", "inherit")
 
 
@@ -68,13 +87,28 @@ class Link(Entry):
     dev: Optional[str] = None
     learning: Optional[bool] = None
     ttl: Optional[int] = None
+    ttl_inherit: Optional[bool] = None
     tos: Optional[int] = None
     df: Optional[str] = None
+    flowlabel: Optional[int] = None
     ageing: Optional[int] = None
+    maxaddress: Optional[int] = None
+    srcport: Optional[Tuple[int, int]] = None
     udpcsum: Optional[bool] = None
+    udp6zerocsumtx: Optional[bool] = None
+    udp6zerocsumrx: Optional[bool] = None
+    gbp: Optional[bool] = None
+    proxy: Optional[bool] = None
+    rsc: Optional[bool] = None
+    l2miss: Optional[bool] = None
+    l3miss: Optional[bool] = None
+    localbypass: Optional[bool] = None
     mac: Optional[str] = None
     mtu: Optional[int] = None
     alias: Optional[str] = None
+    # The bridge that it is a port of, and whether that port answers for neighbours that the bridge knows.
+    master: Optional[str] = None
+    neigh_suppress: Optional[bool] = None
     up: Optional[bool] = True
     # As found: the interface index, which a re-created device gets again.
     index: int = field(default=0, compare=False)
@@ -107,6 +141,8 @@ class Link(Entry):
         value = getattr(self, option)
         if value is None or option == "name":
             return []
+        if option == "srcport":
+            value = "%d-%d" % value
         return ["%s %s %s" % (self.name, option, str(value).lower() if isinstance(value, bool) else value)]
 
     def __str__(self) -> str:
@@ -143,6 +179,10 @@ class Links(Resource[Link]):
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))
             for item in [part] if plain else part["entries"]:
                 values = {name: item[name] for name in options if item.get(name) is not None}
+                if item.get("group") is not None:
+                    values["remote"] = item["group"]
+                if item.get("srcport_min") is not None:
+                    values["srcport"] = (item["srcport_min"], item["srcport_max"])
                 for option in ("local", "remote"):
                     if option in values:
                         values[option] = address_of(self.name, values, option)
@@ -189,25 +229,37 @@ class Links(Resource[Link]):
     @staticmethod
     def _decode(host: Host, msg: Any) -> Optional[Link]:
         attrs = attributes(msg)
-        info = attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
-        if info.get("IFLA_INFO_KIND") != "vxlan":
+        data = vxlan_data(msg)
+        if not data:
             return None
-        data = attributes(info["IFLA_INFO_DATA"])
         values: Dict[str, Any] = {}
         for option, v4, v6, _in_place in _VXLAN:
             value = data.get(v4, data.get(v6))
-            if option in ("learning", "udpcsum") and value is not None:
+            if option in _FLAGS:
+                value = bytes(data.get(v4) or b"") == b"\1" if option == "ttl_inherit" else v4 in data
+            elif option in _BOOLEANS and value is not None:
                 value = bool(value)
             elif option == "df" and value is not None:
                 value = _DF[value]
             elif option == "dev":
                 value = host.name(value) if value else None
+            elif option == "flowlabel" and value is not None:
+                value = socket.ntohl(value)
+            elif option == "srcport" and value is not None:
+                value = (value["low"], value["high"])
             values[option] = value
+        name = attrs["IFLA_IFNAME"]
+        host.remotes[name] = values["remote"]
+        master = attrs.get("IFLA_MASTER")
+        port = attributes(attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_SLAVE_DATA") or {"attrs": []})
+        suppresses = port.get("IFLA_BRPORT_NEIGH_SUPPRESS")
         return Link(
-            name=attrs["IFLA_IFNAME"],
+            name=name,
             mac=attrs["IFLA_ADDRESS"],
             mtu=attrs["IFLA_MTU"],
             alias=attrs.get("IFLA_IFALIAS"),
+            master=host.name(master) if master else None,
+            neigh_suppress=None if suppresses is None else bool(suppresses),
             up=bool(msg["flags"] & IFF_UP),
             index=msg["index"],
             **values,
@@ -284,13 +336,22 @@ class Links(Resource[Link]):
             index = op.before.index if op.before is not None else link.index
             self._send(host, Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs))
             del host.indexes[name]
-            changed = ["alias", "up"]
+            changed = ["alias", "up", "master", "neigh_suppress"]
         elif data:
             self._set(host, name, {}, info)
         attrs = self._device(link, changed)
+        if "master" in changed and link.master is not None:
+            master = host.index(link.master)
+            if master is None:
+                raise OverlayError("vxlan_link: %s: there is no bridge %s for master" % (name, link.master))
+            attrs.append(("IFLA_MASTER", master))
         flags = {"flags": IFF_UP if link.up else 0, "change": IFF_UP} if "up" in changed else {}
         if attrs or flags:
             self._set(host, name, flags, attrs)
+        if link.neigh_suppress is not None and ("neigh_suppress" in changed or "master" in changed):
+            port = [("IFLA_BRPORT_NEIGH_SUPPRESS", int(link.neigh_suppress))]
+            slave = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": port})]
+            self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
 
     @staticmethod
     def _send(host: Host, message: Message) -> None:
@@ -322,7 +383,15 @@ class Links(Resource[Link]):
                     raise OverlayError("vxlan_link: %s: there is no device %s for dev" % (link.name, link.dev))
             elif option == "df":
                 value = _DF.index(value)
+            elif option == "flowlabel":
+                value = socket.htonl(value)
+            elif option == "srcport":
+                value = {"low": value[0], "high": value[1]}
+            elif option in _FLAGS:
+                if not value:
+                    continue
+                value = b"" if option == "ttl_inherit" else True
             elif isinstance(value, bool):
                 value = int(value)
-            attrs.append((v6 if ":" in str(value) else v4, value))
+            attrs.append((v6 if isinstance(value, str) and ":" in value else v4, value))
         return attrs

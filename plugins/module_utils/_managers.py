@@ -26,7 +26,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 )
 
 _HEAD = "# Made by agentless.overlay: the next run of overlay.yml replaces it.\n"
-Texts = Dict[str, Callable[[Sequence[str], Sequence[int]], str]]
+# From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
+Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[int]], Any]]
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,18 @@ class Manager:
     check: Tuple[str, ...] = ()
 
 
-def _zone(devices: Sequence[str], ports: Sequence[int]) -> str:
+def _zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """What comes out of the tunnel is the overlay's own; DOCKER-USER and Docker decide about it."""
-    lines = "".join('  <interface name="%s"/>\n' % device for device in devices)
-    return (
+    lines = "".join('  <interface name="%s"/>\n' % device for device in tunnels)
+    return lines and (
         '<?xml version="1.0" encoding="utf-8"?>\n<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines
     )
 
 
-def _policy(devices: Sequence[str], ports: Sequence[int]) -> str:
+def _policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """Lets vxlan in, in whatever zone the underlay is; from whom, our own nft table decides."""
     rules = "".join('  <rule><port port="%d" protocol="udp"/><accept/></rule>\n' % port for port in ports)
-    return (
+    return rules and (
         '<?xml version="1.0" encoding="utf-8"?>\n<policy priority="-100" target="CONTINUE">\n'
         "  <short>Overlay network</short>\n"
         '  <ingress-zone name="ANY"/>\n  <egress-zone name="HOST"/>\n%s</policy>\n' % rules
@@ -66,11 +67,11 @@ MANAGERS: Tuple[Manager, ...] = (
         ("networkctl", "reload"),
         {
             # On its next start it would remove every route and next hop that it did not make.
-            "/etc/systemd/networkd.conf.d/90-agentless-overlay.conf": lambda devices, ports: (
+            "/etc/systemd/networkd.conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
                 _HEAD + "[Network]\nManageForeignRoutes=no\nManageForeignNextHops=no\n"
             ),
-            "/etc/systemd/network/10-agentless-overlay.network": lambda devices, ports: (
-                _HEAD + "[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n" % " ".join(devices)
+            "/etc/systemd/network/10-agentless-overlay.network": lambda tunnels, devices, ports: (
+                devices and _HEAD + "[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n" % " ".join(devices)
             ),
         },
     ),
@@ -79,8 +80,8 @@ MANAGERS: Tuple[Manager, ...] = (
         "systemd-udevd.service",
         ("udevadm", "control", "--reload"),
         {
-            "/etc/systemd/network/10-agentless-overlay.link": lambda devices, ports: (
-                _HEAD + "[Match]\nOriginalName=%s\n\n[Link]\nMACAddressPolicy=none\n" % " ".join(devices)
+            "/etc/systemd/network/10-agentless-overlay.link": lambda tunnels, devices, ports: (
+                devices and _HEAD + "[Match]\nOriginalName=%s\n\n[Link]\nMACAddressPolicy=none\n" % " ".join(devices)
             ),
         },
     ),
@@ -89,8 +90,9 @@ MANAGERS: Tuple[Manager, ...] = (
         "NetworkManager.service",
         ("nmcli", "general", "reload", "conf"),
         {
-            "/etc/NetworkManager/conf.d/90-agentless-overlay.conf": lambda devices, ports: (
-                _HEAD
+            "/etc/NetworkManager/conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
+                devices
+                and _HEAD
                 + "[device-agentless-overlay]\nmatch-device=%s\nmanaged=0\n"
                 % ",".join("interface-name:" + device for device in devices)
             ),
@@ -119,8 +121,11 @@ class Managers(Resource[File]):
         for part in sections.get(self.section, ()):
             for manager in MANAGERS:
                 if any(os.path.exists(program) for program in manager.programs):
-                    for path, text in manager.texts.items():
-                        spec.add(File(path, text(part["devices"], part["ports"])), "present", self.name)
+                    devices = [*part["devices"], *(part.get("bridges") or ())]
+                    for path, make in manager.texts.items():
+                        text = make(part["devices"], devices, part["ports"])
+                        if text:
+                            spec.add(File(path, text), "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:

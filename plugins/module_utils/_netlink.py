@@ -27,8 +27,17 @@ PYROUTE2_IMPORT_ERROR: Optional[str] = None
 try:
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan
     from pyroute2.netlink.rtnl.ndmsg import ndmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+    # Numbers 30 and 31 of linux/if_link.h, which no release of pyroute2 names yet (0.9.7). And what the
+    # kernel takes as a flag, but tells as a byte of 0 or 1.
+    _NEWER = (("IFLA_VXLAN_VNIFILTER", "uint8"), ("IFLA_VXLAN_LOCALBYPASS", "uint8"))
+    vxlan.nla_map = tuple(
+        (name, "cdata" if name == "IFLA_VXLAN_TTL_INHERIT" else kind)
+        for name, kind in vxlan.nla_map + _NEWER[max(0, len(vxlan.nla_map) - 30) :]
+    )
 except ImportError:
     PYROUTE2_IMPORT_ERROR = traceback.format_exc()
     ifaddrmsg = ifinfmsg = ndmsg = rtmsg = None

@@ -116,6 +116,17 @@ class Effects:
     new_mac: Set[str] = field(default_factory=set)
 
 
+def vxlan_data(message: Any) -> Dict[str, Any]:
+    """The vxlan attributes of a decoded device by name, its remote or group as C(remote); empty for another device."""
+    attrs = attributes(message)
+    info = attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
+    if info.get("IFLA_INFO_KIND") != "vxlan":
+        return {}
+    data = attributes(info["IFLA_INFO_DATA"])
+    data["remote"] = data.get("IFLA_VXLAN_GROUP", data.get("IFLA_VXLAN_GROUP6"))
+    return data
+
+
 @dataclass
 class Host:
     """The edge: what resources read from and write to."""
@@ -124,6 +135,8 @@ class Host:
     # Runs a program: (arguments, standard input) to (exit code, output, error output).
     run: Any = None
     indexes: Dict[str, Optional[int]] = field(default_factory=dict)
+    # Of a vxlan device the outer address that the kernel itself made an FDB entry for.
+    remotes: Dict[str, Optional[str]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     rolling_back: bool = False
@@ -133,6 +146,7 @@ class Host:
         if device not in self.indexes:
             found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
             self.indexes[device] = found["index"] if found is not None else None
+            self.remotes[device] = vxlan_data(found).get("remote") if found is not None else None
         return self.indexes[device]
 
     def name(self, index: int) -> str:

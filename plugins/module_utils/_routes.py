@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
@@ -40,13 +40,16 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 TABLE_MAIN = 254
 RTN_UNICAST = 1
 RTNH_F_ONLINK = 4
+RTM_F_CLONED = 0x200
 _KERNEL = 2
+# What the kernel gives an IPv6 route that asks for none (IP6_RT_PRIO_USER).
+_METRIC6 = 1024
 _PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static"}
 
 
 @dataclass(frozen=True)
 class Route(Entry):
-    """A unicast route; C(device) is None for one with several next hops."""
+    """A unicast route; C(device) is None where the gateway alone decides, and for one found with several next hops."""
 
     dst: str
     device: Optional[str]
@@ -66,15 +69,19 @@ class Route(Entry):
     def key(self) -> Key:
         return (self.table, self.dst, self.tos, self.metric)
 
+    def same(self, wanted: Route) -> bool:
+        return self == (wanted if wanted.device else replace(wanted, device=self.device))
+
     def __str__(self) -> str:
         text = self.dst
         if self.gateway:
             text += " via %s" % self.gateway
-        text += " dev %s" % self.device
+        if self.device:
+            text += " dev %s" % self.device
         text += " proto %s" % _PROTOCOLS.get(self.protocol, self.protocol)
         if self.src:
             text += " src %s" % self.src
-        if self.metric:
+        if self.metric and not (self.metric == _METRIC6 and ":" in self.dst):
             text += " metric %d" % self.metric
         if self.table != TABLE_MAIN:
             text += " table %d" % self.table
@@ -90,17 +97,18 @@ class Routes(OnDevice[Route]):
             # With no device named, everything that carries our protocol is in reach.
             spec.purge_owned = spec.purge_owned or bool(part.get("purge") and not part.get("device"))
         reach: Spec[Route] = Spec()
-        for item, state in listed(sections, self.section, reach):
+        for item, state in listed(sections, self.section, reach, "gateway"):
+            dst = network_of(self.name, item, "dst")
             entry = Route(
-                dst=network_of(self.name, item, "dst"),
+                dst=dst,
                 device=item["device"],
                 gateway=address_of(self.name, item, "gateway"),
                 onlink=bool(item.get("onlink")),
                 src=address_of(self.name, item, "src"),
-                metric=item.get("metric") or 0,
+                metric=item.get("metric") or (_METRIC6 if ":" in dst else 0),
                 table=item.get("table") or TABLE_MAIN,
                 # Without a gateway the kernel asks for link scope, as iproute2 does.
-                scope=0 if item.get("gateway") else 253,
+                scope=0 if item.get("gateway") or ":" in dst else 253,
             )
             spec.add(entry, state, self.name)
         spec.purge_devices = reach.purge_devices
@@ -110,14 +118,21 @@ class Routes(OnDevice[Route]):
         indexes = {host.index(device) for device in devices} - {None}
         keys = set(spec.present) | spec.absent
         tables = {key[0] for key in keys} | {TABLE_MAIN}
-        family = socket.AF_INET6 if any(":" in key[1] for key in keys) else socket.AF_INET
+        # A purge finds what is ours in both families, whatever is listed.
+        versions = {":" in key[1] for key in keys}
+        both = spec.purge_owned or spec.purge_devices or len(versions) != 1
+        family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
         found: Dict[Key, Route] = {}
         for table in sorted(tables):
             fields = {"family": family, "table": min(table, 255)}
             for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)])):
+                if msg["family"] not in (socket.AF_INET, socket.AF_INET6):
+                    continue
                 attrs = attributes(msg)
+                if msg["flags"] & RTM_F_CLONED:
+                    continue
                 index = attrs.get("RTA_OIF")
-                anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
+                anywhere = "::" if msg["family"] == socket.AF_INET6 else "0.0.0.0"
                 dst = "%s/%d" % (attrs.get("RTA_DST", anywhere), msg["dst_len"])
                 key = (attrs.get("RTA_TABLE", msg["table"]), dst, msg["tos"], attrs.get("RTA_PRIORITY", 0))
                 if key[0] != table or not (key in keys or msg["proto"] == ROUTE_PROTOCOL or index in indexes):

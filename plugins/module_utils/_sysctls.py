@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Entry,
     Failure,
@@ -19,6 +21,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Resource,
     Spec,
 )
+
+_FORWARDING6 = "net.ipv6.conf.all.forwarding"
+_TABLE_MAIN = 254
+_RTPROT_RA = 9
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class Sysctls(Resource[Sysctl]):
 
     def read(self, host: Host, spec: Spec[Sysctl], devices: Set[str]) -> Dict[Key, Sysctl]:
         found: Dict[Key, Sysctl] = {}
+        if (_FORWARDING6,) in spec.present and not host.rolling_back:
+            self._refuse_lost_default(host)
         for key, entry in spec.present.items():
             try:
                 with open(entry.path, encoding="ascii") as handle:
@@ -58,6 +66,22 @@ class Sysctls(Resource[Sysctl]):
             except OSError as error:
                 raise OverlayError("sysctl: %s cannot be read: %s" % (entry.name, error)) from error
         return found
+
+    @staticmethod
+    def _refuse_lost_default(host: Host) -> None:
+        """A host that forwards IPv6 takes no router advertisements any more, unless its device says 2."""
+        fields = {"family": socket.AF_INET6, "table": _TABLE_MAIN}
+        for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
+            index = attributes(msg).get("RTA_OIF")
+            if msg["dst_len"] or msg["proto"] != _RTPROT_RA or index is None:
+                continue
+            name = "net.ipv6.conf.%s.accept_ra" % host.name(index)
+            with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as handle:
+                if handle.read().strip() == "1":
+                    raise OverlayError(
+                        "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "
+                        "switch off. Set %s to 2, and keep it so in /etc/sysctl.d. Nothing was changed" % name
+                    )
 
     def extra(self, entry: Sysctl, spec: Spec[Sysctl]) -> bool:
         return False

@@ -16,11 +16,13 @@ from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Addresses
 from ansible_collections.agentless.overlay.plugins.module_utils._boot import Boot
+from ansible_collections.agentless.overlay.plugins.module_utils._bridges import Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._daemon_json import DaemonJson
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_networks import DockerNetworks
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb
 from ansible_collections.agentless.overlay.plugins.module_utils._files import Files
 from ansible_collections.agentless.overlay.plugins.module_utils._firewall import Firewall
+from ansible_collections.agentless.overlay.plugins.module_utils._impact import impacts
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Links
 from ansible_collections.agentless.overlay.plugins.module_utils._managers import Managers
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbours
@@ -37,7 +39,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     devices_of,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Routes
+from ansible_collections.agentless.overlay.plugins.module_utils._sandboxes import Sandboxes
 from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctls
+from ansible_collections.agentless.overlay.plugins.module_utils._units import Units
 
 # Make before break: additions in this order, so that a packet which meets a new
 # route finds all that it needs behind it; removals in the reverse order.
@@ -45,12 +49,15 @@ ORDER: Tuple[Resource[Any], ...] = (
     Sysctls(),
     Managers(),
     Firewall(),
+    Bridges(),
     Links(),
     Addresses(),
     Neighbours(),
     Fdb(),
     Routes(),
+    Sandboxes(),
     Files(),
+    Units(),
     Boot(),
     DaemonJson(),
     DockerNetworks(),
@@ -157,7 +164,8 @@ def apply(host: Host, transaction: Transaction) -> None:
 
 def _refuse_missing_devices(host: Host, transaction: Transaction) -> None:
     """Not in check mode: there, an earlier task may only have predicted the device."""
-    made = {op.entry.name for op in transaction.ops if op.resource == _LINKS.name and op.after is not None}
+    makers = (_LINKS.name, Bridges.name)
+    made = {op.entry.name for op in transaction.ops if op.resource in makers and op.after is not None}
     missing = {
         op.entry.device: op.resource
         for op in transaction.ops
@@ -250,6 +258,7 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     return {
         "changed": transaction.changed,
         "operations": [str(op) for op in transaction.ops],
+        "impact": impacts(transaction.ops),
         "diff": diffs,
         "counters": costs(host),
     }

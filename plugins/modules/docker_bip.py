@@ -26,6 +26,9 @@ options:
   bip:
     description: The address of docker0 with the prefix length of the lease. Required where O(state=present).
     type: str
+  bip6:
+    description: The IPv6 address of docker0 with the prefix length of the lease, where containers shall have IPv6 as well.
+    type: str
   mtu:
     description: The MTU of the default bridge in bytes.
     type: int
@@ -70,6 +73,12 @@ operations:
   elements: str
   returned: success
   sample: ["docker_bip: change /etc/docker/daemon.json"]
+impact:
+  description: The operations that drop packets, with which packets and until when.
+  type: list
+  elements: dict
+  returned: success
+  sample: []
 counters:
   description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
   type: dict

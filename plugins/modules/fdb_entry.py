@@ -35,6 +35,9 @@ options:
   vni:
     description: The VNI to send with, where it is not the device's own.
     type: int
+  keep_unicast:
+    description: Whether O(purge) leaves unicast MACs alone, because not all of them are known.
+    type: bool
   entries:
     description: Many FDB entries in one call, with one dump and one batch of messages.
     type: list
@@ -85,6 +88,12 @@ operations:
   elements: str
   returned: success
   sample: ["fdb_entry: add 02:0a:00:00:00:02 dev vxlan.88 dst 192.168.65.4 self permanent"]
+impact:
+  description: The operations that drop packets, with which packets and until when.
+  type: list
+  elements: dict
+  returned: success
+  sample: []
 counters:
   description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
   type: dict

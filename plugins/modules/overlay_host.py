@@ -46,25 +46,49 @@ options:
     elements: dict
   docker_network:
     description:
-      - Docker networks that hold a lease beside docker0. For each its C(name), the overlay network it is of (C(network)),
-        C(subnet), C(gateway), the name of its C(bridge), the vxlan C(device) and the C(mtu).
+      - Docker networks that hold a lease beside docker0. For each its C(name), the overlay network it is of (C(network)), by
+        family its C(subnets), C(gateways) and, where containers get addresses of a part only, C(ip_ranges); the name of its
+        C(bridge), the C(devices) from which the other hosts' packets come (an empty one for that which leads to the address in
+        C(via)), the C(mtu), and whether Docker masquerades (C(masquerade)).
       - Made at once, without a restart of Docker. Those with our label that are not listed are removed. One that a container
         uses is never removed or made anew; the module fails and names the containers.
     type: list
     elements: dict
   firewall:
     description:
-      - For each network its name (C(network)), C(cidr), C(lease), C(device) and C(bridge), by default C(docker0).
-      - With C(vni), C(port) (by default 4789) and C(vteps) also who may send us vxlan packets of this network; those of all
-        others are dropped and counted.
-      - Accepts the network's packets between device and bridge in the chain DOCKER-USER, and masquerades in a table of our own
-        what leaves the network. Rules of ours for networks that are not listed are removed.
+      - For each network its name (C(network)). With C(cidrs), C(leases), C(devices) and C(bridge), by default C(docker0), what
+        comes from the network is accepted between devices and bridge in the chain DOCKER-USER, and what leaves the network is
+        masqueraded in a table of our own. An empty device stands for any.
+      - With C(vxlan), a list of C(vni) and C(port), and C(vteps), the underlay addresses of the peers, also who may send us
+        packets of these VNIs; those of all others are dropped and counted.
+      - With C(cidrs) and no C(leases), what Docker does for a bridge of its own, and C(publish), a list of C(port) and C(to),
+        for ports that are mapped by DNAT.
+      - Rules of ours for networks that are not listed are removed.
+    type: list
+    elements: dict
+  bridge:
+    description:
+      - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias) and C(addresses). Those with our mark that are not listed
+        are removed.
+    type: list
+    elements: dict
+  sandbox:
+    description:
+      - Networks of containers made by hand. For each the C(name) of the namespace, the C(network), the C(bridge) that its veth
+        device is a port of, the C(address) with prefix length, the C(gateway) and the C(mtu).
+    type: list
+    elements: dict
+  units:
+    description:
+      - Units of systemd that map a port by a proxy, with C(name), C(content) and C(enabled). The names begin with
+        C(agentless-overlay-proxy-).
     type: list
     elements: dict
   managers:
     description:
-      - The C(devices) and UDP C(ports) of the overlay. For each of systemd-networkd, udev, NetworkManager and firewalld that is
-        installed, files that make it leave them alone or let them pass; one that runs is told to read them.
+      - The vxlan C(devices), the C(bridges) and the UDP C(ports) of the overlay. For each of systemd-networkd, udev,
+        NetworkManager and firewalld that is installed, files that make it leave them alone or let them pass; one that runs is
+        told to read them.
     type: list
     elements: dict
   boot:
@@ -84,6 +108,12 @@ options:
       - Kernel settings with C(name) and C(value).
     type: list
     elements: dict
+  allow_drops:
+    description:
+      - Whether an operation may drop packets that are on their way. With V(false) the module fails before it touches anything,
+        and names each such operation with what it would drop, and until when.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -124,6 +154,15 @@ operations:
   elements: str
   returned: success
   sample: ["neigh_entry: add 10.88.87.0 dev vxlan.88 lladdr 02:0a:00:00:00:02 permanent"]
+impact:
+  description: The operations that drop packets, with which packets and until when; empty where none is dropped.
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - operation: "vxlan_link: re-create vxlan.88 vni 89"
+      drops: packets over vxlan.88, both ways
+      until: each peer has been converged too
 counters:
   description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
   type: dict

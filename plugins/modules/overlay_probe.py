@@ -27,7 +27,7 @@ options:
         type: str
         required: true
       address:
-        description: Its IPv4 address.
+        description: Its address.
         type: str
         required: true
       network:
@@ -74,7 +74,12 @@ containers:
   description: By Docker network, the container that the module pings from; none where none runs on it.
   type: dict
   returned: success
-  sample: {bridge: {name: c1, address: 10.88.50.2}}
+  sample: {bridge: {name: c1, addresses: [10.88.50.2]}}
+running:
+  description: By Docker network, all running containers with their addresses and MACs.
+  type: dict
+  returned: success
+  sample: {bridge: [{name: c1, addresses: [10.88.50.2], mac: "02:42:0a:58:32:02"}]}
 probes:
   description: Every ping.
   type: list
@@ -93,8 +98,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
 
-SMALL = 84  # bytes: what ping sends by itself, headers included
-HEADERS = 28  # IPv4 20, ICMP 8 bytes
+SMALL = {4: 84, 6: 104}  # bytes: what ping sends by itself, headers included
+HEADERS = {4: 28, 6: 48}  # bytes: IPv4 20 or IPv6 40, ICMP 8
 
 
 def main() -> None:
@@ -114,7 +119,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     ping = module.get_bin_path("ping", required=True)
-    containers: Dict[str, Dict[str, str]] = {}
+    containers: Dict[str, Dict[str, Any]] = {}
+    running: List[_docker_api.Container] = []
     inside: Dict[str, List[str]] = {}
     try:
         running = _docker_api.running_containers(module.params["socket"])
@@ -122,14 +128,15 @@ def main() -> None:
             found = next((one for one in running if network in one.addresses), None)
             pid = _docker_api.process_of(found.name, module.params["socket"]) if found else None
             if found and pid:
-                containers[network] = {"name": found.name, "address": found.addresses[network]}
+                containers[network] = {"name": found.name, "addresses": found.addresses[network]}
                 inside[network] = ["nsenter", "--target=%s" % pid, "--net", "--"]
     except OverlayError as error:
         module.fail_json(msg=str(error))
 
     def probe(job: Tuple[str, Dict[str, Any], int]) -> Dict[str, Any]:
         source, target, size = job
-        args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(size - HEADERS)]
+        payload = size - HEADERS[6 if ":" in target["address"] else 4]
+        args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(payload)]
         prefix = inside[target["network"]] if source == "container" else []
         for attempt in range(3):
             began = time.monotonic()
@@ -146,11 +153,19 @@ def main() -> None:
         (source, target, size)
         for target in module.params["targets"]
         for source in (["host", "container"] if target["network"] in inside else ["host"])
-        for size in (SMALL, target["mtu"])
+        for size in (SMALL[6 if ":" in target["address"] else 4], target["mtu"])
     ]
     with ThreadPoolExecutor(max_workers=64) as pool:
         probes = list(pool.map(probe, jobs))
-    module.exit_json(changed=False, containers=containers, probes=probes)
+    everything = {
+        network: [
+            {"name": one.name, "addresses": one.addresses[network], "mac": one.macs[network]}
+            for one in running
+            if network in one.addresses
+        ]
+        for network in module.params["networks"]
+    }
+    module.exit_json(changed=False, containers=containers, running=everything, probes=probes)
 
 
 if __name__ == "__main__":

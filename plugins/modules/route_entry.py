@@ -98,6 +98,12 @@ operations:
   elements: str
   returned: success
   sample: ["route_entry: add 10.88.87.0/24 via 10.88.87.0 dev vxlan.88 proto 157 onlink"]
+impact:
+  description: The operations that drop packets, with which packets and until when.
+  type: list
+  elements: dict
+  returned: success
+  sample: []
 counters:
   description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
   type: dict

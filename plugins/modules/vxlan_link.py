@@ -36,6 +36,9 @@ options:
   remote:
     description: The one outer destination of a point-to-point tunnel.
     type: str
+  group:
+    description: The multicast group that takes the place of O(remote); needs O(dev).
+    type: str
   dev:
     description: The underlay device that it is bound to. The kernel removes the vxlan device together with it.
     type: str
@@ -45,6 +48,9 @@ options:
   ttl:
     description: The TTL of outer packets; 0 takes the system's default.
     type: int
+  ttl_inherit:
+    description: Whether outer packets take the TTL of inner ones. Another value re-creates the device.
+    type: bool
   tos:
     description: The TOS of outer packets; 1 copies the inner one.
     type: int
@@ -52,11 +58,47 @@ options:
     description: The DF bit of outer packets.
     type: str
     choices: [unset, set, inherit]
+  flowlabel:
+    description: The IPv6 flow label of outer packets; for an IPv6 underlay.
+    type: int
   ageing:
     description: Lifetime of learnt FDB entries in seconds.
     type: int
+  maxaddress:
+    description: The largest number of FDB entries; 0 for no limit. Another one re-creates the device.
+    type: int
+  srcport_min:
+    description: The first UDP source port, with O(srcport_max). Another range re-creates the device.
+    type: int
+  srcport_max:
+    description: The last UDP source port.
+    type: int
   udpcsum:
     description: Whether outer UDP packets carry a checksum. Another value re-creates the device.
+    type: bool
+  udp6zerocsumtx:
+    description: Whether outer packets over IPv6 go without a checksum. Another value re-creates the device.
+    type: bool
+  udp6zerocsumrx:
+    description: Whether such packets are taken. Another value re-creates the device.
+    type: bool
+  gbp:
+    description: Whether packets carry a group policy (GBP). Another value re-creates the device.
+    type: bool
+  proxy:
+    description: Whether the device answers for neighbours that it knows. Another value re-creates the device.
+    type: bool
+  rsc:
+    description: Whether it short-circuits routes. Another value re-creates the device.
+    type: bool
+  l2miss:
+    description: Whether it tells listeners of unknown MACs. Another value re-creates the device.
+    type: bool
+  l3miss:
+    description: Whether it tells listeners of unknown addresses. Another value re-creates the device.
+    type: bool
+  localbypass:
+    description: Whether packets to a VTEP of the same host go past the network; from Linux 6.5.
     type: bool
   mac:
     description: The MAC of the device. Another one makes the kernel drop its neighbours, which are put back.
@@ -67,6 +109,12 @@ options:
   alias:
     description: A text on the device. One that begins with C(agentless.overlay:) marks it as ours.
     type: str
+  master:
+    description: The bridge that the device is a port of.
+    type: str
+  neigh_suppress:
+    description: Whether that port holds back requests for neighbours that the bridge knows.
+    type: bool
   up:
     description: Whether the device shall be up. Without it, it shall.
     type: bool
@@ -95,6 +143,9 @@ options:
       remote:
         description: The one outer destination of a point-to-point tunnel.
         type: str
+      group:
+        description: The multicast group that takes the place of O(entries[].remote); needs O(entries[].dev).
+        type: str
       dev:
         description: The underlay device that it is bound to. The kernel removes the vxlan device together with it.
         type: str
@@ -104,6 +155,9 @@ options:
       ttl:
         description: The TTL of outer packets; 0 takes the system's default.
         type: int
+      ttl_inherit:
+        description: Whether outer packets take the TTL of inner ones. Another value re-creates the device.
+        type: bool
       tos:
         description: The TOS of outer packets; 1 copies the inner one.
         type: int
@@ -111,11 +165,47 @@ options:
         description: The DF bit of outer packets.
         type: str
         choices: [unset, set, inherit]
+      flowlabel:
+        description: The IPv6 flow label of outer packets; for an IPv6 underlay.
+        type: int
       ageing:
         description: Lifetime of learnt FDB entries in seconds.
         type: int
+      maxaddress:
+        description: The largest number of FDB entries; 0 for no limit. Another one re-creates the device.
+        type: int
+      srcport_min:
+        description: The first UDP source port, with O(entries[].srcport_max). Another range re-creates the device.
+        type: int
+      srcport_max:
+        description: The last UDP source port.
+        type: int
       udpcsum:
         description: Whether outer UDP packets carry a checksum. Another value re-creates the device.
+        type: bool
+      udp6zerocsumtx:
+        description: Whether outer packets over IPv6 go without a checksum. Another value re-creates the device.
+        type: bool
+      udp6zerocsumrx:
+        description: Whether such packets are taken. Another value re-creates the device.
+        type: bool
+      gbp:
+        description: Whether packets carry a group policy (GBP). Another value re-creates the device.
+        type: bool
+      proxy:
+        description: Whether the device answers for neighbours that it knows. Another value re-creates the device.
+        type: bool
+      rsc:
+        description: Whether it short-circuits routes. Another value re-creates the device.
+        type: bool
+      l2miss:
+        description: Whether it tells listeners of unknown MACs. Another value re-creates the device.
+        type: bool
+      l3miss:
+        description: Whether it tells listeners of unknown addresses. Another value re-creates the device.
+        type: bool
+      localbypass:
+        description: Whether packets to a VTEP of the same host go past the network; from Linux 6.5.
         type: bool
       mac:
         description: The MAC of the device. Another one makes the kernel drop its neighbours, which are put back.
@@ -126,6 +216,12 @@ options:
       alias:
         description: A text on the device. One that begins with C(agentless.overlay:) marks it as ours.
         type: str
+      master:
+        description: The bridge that the device is a port of.
+        type: str
+      neigh_suppress:
+        description: Whether that port holds back requests for neighbours that the bridge knows.
+        type: bool
       up:
         description: Whether the device shall be up. Without it, it shall.
         type: bool
@@ -165,6 +261,12 @@ operations:
   elements: str
   returned: success
   sample: ["vxlan_link: add vxlan.88 vni 88 local 192.168.65.3 port 4789 mac 02:0a:00:00:00:01 mtu 1450"]
+impact:
+  description: The operations that drop packets, with which packets and until when.
+  type: list
+  elements: dict
+  returned: success
+  sample: []
 counters:
   description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
   type: dict

@@ -73,7 +73,10 @@ def read(path: str) -> dict[str, dict[str, Any]]:
 
 def render(records: Mapping[str, Mapping[str, Any]]) -> str:
     kept = {
-        str(name): {str(node): str(subnet) for node, subnet in sorted(nodes.items())}
+        str(name): {
+            str(node): [str(one) for one in subnet] if isinstance(subnet, list) else str(subnet)
+            for node, subnet in sorted(nodes.items())
+        }
         for name, nodes in sorted(records.items())
         if nodes
     }

@@ -11,110 +11,363 @@ from typing import Any
 
 MARK = "agentless.overlay:"
 SUBNET_ENV = "/run/flannel/subnet.env"
+# On a part that is of the moment, until the sections are complete.
+_MOMENT = "moment"
+Sections = dict[str, list[dict[str, Any]]]
 
 
-def host_sections(plan: Mapping[str, Any], node: str, allow_renumber: bool = False) -> dict[str, list[dict[str, Any]]]:
+def host_sections(
+    plan: Mapping[str, Any],
+    node: str,
+    allow_renumber: bool = False,
+    containers: Mapping[str, Any] | None = None,
+) -> Sections:
     """Everything that must be true on a node, in sections named after the modules.
 
     @param plan: what Plan.as_dict returns
+    @param containers: by node and Docker network, the containers that run there, for networks with static: true
     """
-    sections: dict[str, list[dict[str, Any]]] = {
-        "sysctl": [{"name": "net.ipv4.ip_forward", "value": "1"}],
+    sections: Sections = {
+        "sysctl": [],
         "managers": [],
         "firewall": [],
+        "bridge": [],
         "vxlan_link": [{"entries": [], "purge": True}],
         "neigh_entry": [],
         "fdb_entry": [],
         "route_entry": [{"entries": [], "purge": True}],
+        "sandbox": [],
         "files": [],
-        "boot": [{}],
+        "units": [],
+        "boot": [],
         "docker_bip": [],
         "docker_network": [],
     }
     mine = [network for network in plan["networks"].values() if node in network["nodes"]]
     if mine:
-        sections["managers"].append(
-            {
-                "devices": [network["device"] for network in mine],
-                "ports": sorted({network["port"] for network in mine}),
-            }
-        )
+        sections["boot"].append({})
     for network in mine:
-        own = network["nodes"][node]
-        device = network["device"]
-        peers = [peer for name, peer in network["nodes"].items() if name != node]
-        sections["vxlan_link"][0]["entries"].append(
-            {
-                "name": device,
-                "vni": network["vni"],
-                "port": network["port"],
-                "local": own["underlay_ip"],
-                "learning": False,
-                "mac": own["vtep_mac"],
-                "mtu": network["mtu"],
-                "alias": MARK + network["name"],
-                "up": True,
-                "addresses": [own["vtep_ip"] + "/32"],
-            }
-        )
-        sections["neigh_entry"].append(
-            {
-                "device": device,
-                "entries": [{"dst": peer["vtep_ip"], "lladdr": peer["vtep_mac"]} for peer in peers],
-                "purge": True,
-            }
-        )
-        sections["fdb_entry"].append(
-            {
-                "device": device,
-                "entries": [{"mac": peer["vtep_mac"], "dst": peer["underlay_ip"]} for peer in peers],
-                "purge": True,
-            }
-        )
-        sections["route_entry"][0]["entries"] += [
-            {"dst": peer["subnet"], "gateway": peer["vtep_ip"], "device": device, "onlink": True} for peer in peers
-        ]
-        prefix = own["subnet"].partition("/")[2]
-        bip = f"{own['gateway']}/{prefix}"
-        sections["firewall"].append(
-            {
-                "network": network["name"],
-                "cidr": network["cidr"],
-                "lease": own["subnet"],
-                "device": device,
-                "bridge": network["bridge"],
-                "vni": network["vni"],
-                "port": network["port"],
-                "vteps": sorted(peer["underlay_ip"] for peer in peers),
-            }
-        )
-        if network["docker_network"]:
-            sections["docker_network"].append(
-                {
-                    "name": network["docker_network"],
-                    "network": network["name"],
-                    "subnet": own["subnet"],
-                    "gateway": own["gateway"],
-                    "bridge": network["bridge"],
-                    "device": device,
-                    "mtu": network["mtu"],
-                }
-            )
-            continue
-        sections["files"].append(
-            {
-                "path": SUBNET_ENV,
-                "content": (
-                    f"FLANNEL_NETWORK={network['cidr']}\nFLANNEL_SUBNET={bip}\n"
-                    f"FLANNEL_MTU={network['mtu']}\nFLANNEL_IPMASQ=true\n"
-                ),
-            }
-        )
-        sections["docker_bip"].append({"bip": bip, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber})
+        if network["attach"] == "namespace":
+            _by_hand(sections, network)
+        elif network["backend"] in ("vxlan", "host-gw"):
+            _routed(sections, network, node, allow_renumber)
+        else:
+            _flat(sections, network, node, containers or {})
+    _forwarding(sections, mine)
+    _managers(sections, mine)
     if not sections["docker_bip"]:
         # What an earlier run put into daemon.json, for a network that had docker0 then.
         sections["docker_bip"].append({"state": "absent"})
+    _for_boot(sections)
     return sections
+
+
+def peers_of(network: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """The records of a node's peers in a network, by name."""
+    nodes = network["nodes"]
+    names = nodes[node].get("peers")
+    if names is None:
+        return {name: record for name, record in nodes.items() if name != node}
+    return {name: nodes[name] for name in names if name in nodes}
+
+
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def _forwarding(sections: Sections, mine: list[Any]) -> None:
+    """Who routes between containers and others has to forward."""
+    versions = {_version(cidr) for network in mine if network["attach"] != "host" for cidr in network["cidrs"]}
+    names = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+    sections["sysctl"] += [{"name": names[version], "value": "1"} for version in sorted(versions)]
+
+
+def _managers(sections: Sections, mine: list[Any]) -> None:
+    devices = [entry["name"] for entry in sections["vxlan_link"][0]["entries"]]
+    bridges = [entry["name"] for entry in sections["bridge"]]
+    ports = {tunnel["port"] for item in sections["firewall"] for tunnel in item.get("vxlan", [])}
+    if mine:
+        sections["managers"].append({"devices": devices, "bridges": bridges, "ports": sorted(ports)})
+
+
+def _device(network: Mapping[str, Any], own: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """The vxlan device of a network; what link says goes before what follows from the backend."""
+    device = {
+        "name": network["device"],
+        "vni": network["vni"],
+        "port": network["port"],
+        "local": own["underlay_ip"],
+        "mac": own["vtep_mac"],
+        "mtu": network["mtu"],
+        "alias": MARK + network["name"],
+        "up": True,
+        **more,
+        **network["link"],
+    }
+    if own.get("dev"):
+        device["dev"] = own["dev"]
+    return device
+
+
+def _routed(sections: Sections, network: Mapping[str, Any], node: str, allow_renumber: bool) -> None:
+    """A subnet a node, and a route to each peer's: through the tunnel, or straight to its underlay address."""
+    own = network["nodes"][node]
+    peers = peers_of(network, node)
+    routes = sections["route_entry"][0]["entries"]
+    devices: list[str] = []
+    if network["backend"] == "vxlan":
+        ways: list[tuple[str, int, int, Any]] = [(network["device"], network["vni"], network["port"], "vtep_mac")]
+        ways += [(item["device"], item["vni"], item["port"], number) for number, item in enumerate(network["parallel"])]
+        devices = [device for device, _vni, _port, _mac in ways]
+        for device, vni, port, which in ways:
+
+            def mac(record: Mapping[str, Any], which: Any = which) -> str:
+                return str(record["vtep_mac"] if which == "vtep_mac" else record["parallel_macs"][which])
+
+            sections["vxlan_link"][0]["entries"].append(
+                _device(
+                    {**network, "device": device, "vni": vni, "port": port},
+                    {**own, "vtep_mac": mac(own)},
+                    learning=False,
+                    addresses=[_host_address(lease["vtep_ip"]) for lease in own["leases"]],
+                )
+            )
+            tunnelled = [peer for peer in peers.values() if _tunnelled(network, own, peer)]
+            sections["neigh_entry"].append(
+                {
+                    "device": device,
+                    "entries": [
+                        {"dst": lease["vtep_ip"], "lladdr": mac(peer)}
+                        for peer in tunnelled
+                        for lease in peer["leases"]
+                        if not _direct(network, own, peer, lease)
+                    ],
+                    "purge": True,
+                }
+            )
+            sections["fdb_entry"].append(
+                {
+                    "device": device,
+                    "entries": [{"mac": mac(peer), "dst": peer["underlay_ip"]} for peer in tunnelled],
+                    "purge": True,
+                }
+            )
+    straight = False
+    for peer in peers.values():
+        for lease in peer["leases"]:
+            way = _direct(network, own, peer, lease)
+            if way:
+                straight = True
+                routes.append({"dst": lease["subnet"], "gateway": way})
+            else:
+                routes.append(
+                    {"dst": lease["subnet"], "gateway": lease["vtep_ip"], "device": network["device"], "onlink": True}
+                )
+    firewall = {
+        "network": network["name"],
+        "cidrs": network["cidrs"],
+        "leases": [lease["subnet"] for lease in own["leases"]],
+        "devices": devices + ([""] if straight else []),
+        "bridge": network["bridge"],
+    }
+    if devices:
+        firewall.update(_senders(network, peers))
+    sections["firewall"].append(firewall)
+    _attach_routed(sections, network, own, peers, allow_renumber)
+
+
+def _host_address(address: str) -> str:
+    return f"{address}/{128 if ':' in address else 32}"
+
+
+def _direct(network: Mapping[str, Any], own: Mapping[str, Any], peer: Mapping[str, Any], lease: Mapping[str, Any]) -> str:
+    """The peer's underlay address, where a packet to the lease needs no tunnel; else nothing."""
+    if network["backend"] != "host-gw" and not network["direct_routing"]:
+        return ""
+    version = str(_version(lease["subnet"]))
+    subnet = own["segments"].get(version)
+    if subnet is None or peer["segments"].get(version) != subnet:
+        return ""
+    return str(peer["via"].get(version, ""))
+
+
+def _tunnelled(network: Mapping[str, Any], own: Mapping[str, Any], peer: Mapping[str, Any]) -> bool:
+    return any(not _direct(network, own, peer, lease) for lease in peer["leases"])
+
+
+def _senders(network: Mapping[str, Any], peers: Mapping[str, Any]) -> dict[str, Any]:
+    """Who may send us packets of the network's VNIs."""
+    tunnels = [network, *network["parallel"]]
+    return {
+        "vxlan": [{"vni": tunnel["vni"], "port": tunnel["port"]} for tunnel in tunnels],
+        "vteps": sorted(peer["underlay_ip"] for peer in peers.values()),
+    }
+
+
+def _attach_routed(
+    sections: Sections, network: Mapping[str, Any], own: Mapping[str, Any], peers: Mapping[str, Any], allow_renumber: bool
+) -> None:
+    gateways = [f"{lease['gateway']}/{lease['subnet'].partition('/')[2]}" for lease in own["leases"]]
+    if network["docker_network"]:
+        sections["docker_network"].append(
+            {
+                "name": network["docker_network"],
+                "network": network["name"],
+                "subnets": [lease["subnet"] for lease in own["leases"]],
+                "gateways": [lease["gateway"] for lease in own["leases"]],
+                "bridge": network["bridge"],
+                "devices": sections["firewall"][-1]["devices"],
+                # Behind which device a peer is that no tunnel leads to, only the host knows.
+                "via": sorted(address for peer in peers.values() for address in peer.get("via", {}).values())[:1],
+                "mtu": network["mtu"],
+                "masquerade": False,
+            }
+        )
+        return
+    words = {4: "FLANNEL", 6: "FLANNEL_IPV6"}
+    lines = [
+        f"{words[_version(cidr)]}_NETWORK={cidr}\n{words[_version(cidr)]}_SUBNET={gateway}\n"
+        for cidr, gateway in zip(network["cidrs"], gateways)
+    ]
+    content = "".join(lines) + f"FLANNEL_MTU={network['mtu']}\nFLANNEL_IPMASQ=true\n"
+    sections["files"].append({"path": SUBNET_ENV, "content": content})
+    bips = {"bip6" if ":" in gateway else "bip": gateway for gateway in gateways}
+    sections["docker_bip"].append({**bips, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber})
+
+
+def _flat(sections: Sections, network: Mapping[str, Any], node: str, containers: Mapping[str, Any]) -> None:
+    """One subnet for all nodes, as if they were on one switch."""
+    own = network["nodes"][node]
+    peers = peers_of(network, node)
+    lengths = [cidr.partition("/")[2] for cidr in network["cidrs"]]
+    gateways = [f"{lease['gateway']}/{length}" for lease, length in zip(own["leases"], lengths)]
+    more: dict[str, Any] = {"learning": True}
+    if network["backend"] == "p2p":
+        more["remote"] = next((peer["underlay_ip"] for peer in peers.values()), None)
+    elif network["backend"] == "multicast":
+        more["group"] = network["group"]
+    if network["attach"] == "host":
+        more["addresses"] = gateways
+    else:
+        more.update(master=network["bridge"], addresses=[], neigh_suppress=network["neigh_suppress"])
+        sections["bridge"].append(
+            {
+                "name": network["bridge"],
+                # Not that of the lowest port, which would change with each container.
+                "mac": own["vtep_mac"],
+                "mtu": network["mtu"],
+                "alias": MARK + network["name"],
+                "addresses": gateways,
+            }
+        )
+        sections["docker_network"].append(
+            {
+                "name": network["docker_network"],
+                "network": network["name"],
+                "subnets": network["cidrs"],
+                "gateways": [lease["gateway"] for lease in own["leases"]],
+                "ip_ranges": [lease["subnet"] for lease in own["leases"]],
+                "bridge": network["bridge"],
+                "devices": [],
+                "via": [],
+                "mtu": network["mtu"],
+                "masquerade": True,
+            }
+        )
+    sections["vxlan_link"][0]["entries"].append(_device(network, own, **more))
+    # Of a peer that nobody asked what runs on it, what is there stays.
+    known = not network["static"] or set(peers) <= set(containers)
+    fdb: list[dict[str, Any]] = []
+    if network["backend"] == "l2":
+        # Head-end replication: what is for all goes to each.
+        fdb += [{"mac": "00:00:00:00:00:00", "dst": peer["underlay_ip"]} for peer in peers.values()]
+    sections["fdb_entry"].append({"device": network["device"], "entries": fdb, "purge": True})
+    if network["static"]:
+        _static(sections, network, peers, containers, known)
+    sections["firewall"].append({"network": network["name"], **_senders(network, peers)})
+
+
+def _static(
+    sections: Sections, network: Mapping[str, Any], peers: Mapping[str, Any], containers: Mapping[str, Any], known: bool
+) -> None:
+    """The peers' containers of this moment, so that nobody has to ask for them. After the next boot they will be others."""
+    fdb, neighbours = [], []
+    for name, peer in peers.items():
+        for container in (containers.get(name) or {}).get(network["docker_network"], []):
+            fdb.append({"mac": container["mac"], "dst": peer["underlay_ip"]})
+            neighbours += [{"dst": address, "lladdr": container["mac"]} for address in container["addresses"]]
+    if "sections" not in sections["boot"][0]:
+        sections["boot"][0]["sections"] = {}
+    sections["fdb_entry"].append(
+        {"device": network["device"], "entries": fdb, "purge": True, "keep_unicast": not known, _MOMENT: True}
+    )
+    sections["neigh_entry"].append({"device": network["bridge"], "entries": neighbours, "purge": known, _MOMENT: True})
+
+
+def _for_boot(sections: Sections) -> None:
+    """Where there is something of the moment, the boot script gets sections of its own, without it."""
+    if sections["boot"] and "sections" in sections["boot"][0]:
+        lasting = {name: [part for part in parts if _MOMENT not in part] for name, parts in sections.items() if name != "boot"}
+        sections["boot"][0]["sections"] = lasting
+    for parts in sections.values():
+        for part in parts:
+            part.pop(_MOMENT, None)
+
+
+def _by_hand(sections: Sections, network: Mapping[str, Any]) -> None:
+    """What Docker makes for a container, made by hand: sandbox, endpoint, network, SNAT, port mapping."""
+    length = network["cidrs"][0].partition("/")[2]
+    sections["bridge"].append(
+        {
+            "name": network["bridge"],
+            "mtu": network["mtu"],
+            "alias": MARK + network["name"],
+            "addresses": [f"{network['gateway']}/{length}"],
+        }
+    )
+    publish = []
+    for container in network["containers"]:
+        sections["sandbox"].append(
+            {
+                "name": container["name"],
+                "network": network["name"],
+                "bridge": network["bridge"],
+                "address": f"{container['address']}/{length}",
+                "gateway": network["gateway"],
+                "mtu": network["mtu"],
+            }
+        )
+        for mapping in container["publish"]:
+            if mapping["by"] == "dnat":
+                publish.append({"port": mapping["port"], "to": f"{container['address']}:{mapping['to']}"})
+            else:
+                sections["units"] += _proxy(mapping["port"], f"{container['address']}:{mapping['to']}")
+    sections["firewall"].append(
+        {"network": network["name"], "cidrs": network["cidrs"], "bridge": network["bridge"], "publish": publish}
+    )
+
+
+def _proxy(port: int, to: str) -> list[dict[str, Any]]:
+    """A userland proxy: systemd's own, which starts with the first connection."""
+    name = f"agentless-overlay-proxy-{port}"
+    return [
+        {
+            "name": f"{name}.service",
+            "content": (
+                f"[Unit]\nDescription=Port {port} of this host for {to}\nRequires={name}.socket\n\n"
+                f"[Service]\nExecStart=/lib/systemd/systemd-socket-proxyd {to}\n"
+            ),
+            "enabled": False,
+        },
+        {
+            "name": f"{name}.socket",
+            "content": (
+                f"[Unit]\nDescription=Port {port} of this host for {to}\n\n"
+                f"[Socket]\nListenStream=0.0.0.0:{port}\n\n[Install]\nWantedBy=sockets.target\n"
+            ),
+            "enabled": True,
+        },
+    ]
 
 
 def probe_targets(
@@ -127,23 +380,42 @@ def probe_targets(
     """
     targets = []
     for network in plan["networks"].values():
-        if node not in network["nodes"]:
+        if node not in network["nodes"] or network["attach"] == "namespace":
             continue
-        docker_network = network["docker_network"] or "bridge"
+        docker_network = network["docker_network"] or ("bridge" if network["attach"] == "docker0" else "")
         shared = {"network": docker_network, "mtu": network["mtu"]}
-        for name, peer in network["nodes"].items():
-            if name == node:
-                continue
-            if name in waiting and docker_network == "bridge":
-                targets.append({"name": name, "address": peer["vtep_ip"], **shared})
-                continue
-            targets.append({"name": name, "address": peer["gateway"], **shared})
+        for name, peer in peers_of(network, node).items():
+            pending = name in waiting and docker_network == "bridge"
+            for lease in peer["leases"]:
+                # Before Docker 28 a bridge of its own has no working IPv6 address until a container is on it.
+                idle = _version(lease["gateway"]) == 6 and network["backend"] in ("vxlan", "host-gw")
+                address = lease["vtep_ip"] if pending or idle else lease["gateway"]
+                if address == lease["vtep_ip"] and network["backend"] == "host-gw":
+                    # Which no device has there.
+                    continue
+                targets.append({"name": name, "address": address, **shared})
             container = (containers.get(name) or {}).get(docker_network)
-            if container:
-                targets.append({"name": f"{name}/{container['name']}", "address": container["address"], **shared})
+            if container and not pending:
+                targets += [
+                    {"name": f"{name}/{container['name']}", "address": address, **shared}
+                    for address in container["addresses"]
+                    if _version(address) in {_version(cidr) for cidr in network["cidrs"]}
+                ]
     return targets
 
 
 def docker_networks(plan: Mapping[str, Any]) -> list[str]:
     """The Docker networks that hold leases, as Docker calls them."""
-    return sorted({network["docker_network"] or "bridge" for network in plan["networks"].values()})
+    names = {"docker0": "bridge"}
+    return sorted(
+        {
+            network["docker_network"] or names[network["attach"]]
+            for network in plan["networks"].values()
+            if network["docker_network"] or network["attach"] in names
+        }
+    )
+
+
+def static_networks(plan: Mapping[str, Any]) -> list[str]:
+    """The Docker networks whose containers' MACs and addresses are written into each peer."""
+    return sorted({network["docker_network"] for network in plan["networks"].values() if network["static"]})

@@ -188,7 +188,7 @@ class Lab:
             "neigh": sorted(self.sh(host, "ip neigh show nud permanent dev vxlan.88 2>/dev/null || true").splitlines()),
             "fdb": sorted(self.sh(host, "bridge fdb show dev vxlan.88 2>/dev/null || true").splitlines()),
             "route": sorted(self.sh(host, "ip route show table main").splitlines()),
-            "nft": self.sh(host, "nft -s list table ip agentless_overlay 2>/dev/null || true"),
+            "nft": self.sh(host, "nft -s list table inet agentless_overlay 2>/dev/null || true"),
             "docker-user": self.sh(host, "iptables -S DOCKER-USER 2>/dev/null || true"),
             "forward": self.sh(host, "sysctl -n net.ipv4.ip_forward"),
             "subnet.env": self.sh(host, "cat /run/flannel/subnet.env 2>/dev/null || true"),

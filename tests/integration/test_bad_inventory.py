@@ -67,6 +67,39 @@ def test_all_errors_come_at_once(unmade: Lab) -> None:
     assert not (unmade.inventory / "group_vars/overlay/leases.yml").exists()
 
 
+def test_each_backend_refuses_what_it_cannot_be(unmade: Lab) -> None:
+    """From the inventory alone; tests/unit/test_backends.py has more of each."""
+    unmade.hosts = {
+        "docker1": {"ansible_host": "192.168.65.3", "overlay_underlay_ip": "192.168.65.3/24"},
+        "docker2": {"ansible_host": "192.168.66.4", "overlay_underlay_ip": "192.168.66.4/24"},
+        "docker3": {
+            "ansible_host": "192.168.65.5",
+            "overlay_underlay_ip": "fd65::5/64",
+            "overlay_subnet": {"l2": "10.9.1.0/24"},
+        },
+    }
+    unmade.write_inventory(
+        overlay_networks=[
+            {"name": "tunnel", "backend": "p2p", "cidr": "10.1.0.0/24", "vni": 1},
+            {"name": "all", "backend": "multicast", "cidr": "10.2.0.0/24", "vni": 2, "dev": "eth0", "members": "docker1"},
+            {"name": "gw", "backend": "host-gw", "cidr": "10.3.0.0/16", "members": ["docker1", "docker2"]},
+            {**{"name": "l2", "backend": "l2", "cidr": "10.4.0.0/16", "vni": 4}, "attach": {"docker_network": "l2"}},
+            {"name": "mixed", "cidr": "10.5.0.0/16", "vni": 5, "attach": {"docker_network": "mixed"}},
+        ]
+    )
+    played = unmade.play()
+    assert played.code != 0 and "no host was touched" in played.text
+    for words in (
+        "docker3: overlay_networks[0].members = 'all': a point-to-point network joins two nodes, and has 3",
+        "overlay_networks[1].group = not set: not the address of a multicast group. Choose one, such as 239.1.1.1",
+        "docker2: overlay_networks[2].backend = 'host-gw': the host is on underlay subnet 192.168.66.0/24, and docker1 on",
+        "docker3: overlay_subnet.l2 = '10.9.1.0/24': the ip-range of the host is not inside network l2, 10.4.0.0/16",
+        "docker3: overlay_underlay_ip = 'fd65::5': an IPv6 address alone, while other members have IPv4 alone",
+    ):
+        assert words in played.text, f"{words!r} is not in\n{played.text}"
+    assert not (unmade.inventory / "group_vars/overlay/leases.yml").exists()
+
+
 def test_a_network_that_only_one_host_has_is_an_error(unmade: Lab) -> None:
     unmade.hosts["docker2"]["overlay_networks"] = [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 89}]
     unmade.write_inventory()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -18,18 +19,24 @@ PEERS = range(2, 300)
 LINKS: dict[str, dict[str, Any]] = {
     "as planned": {"local": "10.1.1.1", "learning": False},
     "every option": {
-        **{"local": "10.1.1.1", "dev": "lo", "learning": True, "ttl": 7, "tos": 8, "df": "set", "ageing": 60, "udpcsum": False}
+        **{"local": "10.1.1.1", "dev": "lo", "learning": True, "ttl": 7, "tos": 8, "df": "set", "ageing": 60, "udpcsum": False},
+        **{"maxaddress": 5000, "srcport_min": 40000, "srcport_max": 50000, "udp6zerocsumtx": True, "udp6zerocsumrx": True},
+        **{"gbp": True, "proxy": True, "rsc": True, "l2miss": True, "l3miss": True},
     },
     "point to point": {"local": "10.1.1.1", "remote": "10.1.1.2", "port": 8472},
+    "multicast": {"local": "10.1.1.1", "group": "239.1.1.1", "dev": "eth0", "learning": True},
+    "over IPv6": {"local": "fd65::1", "flowlabel": 5, "ttl_inherit": True},
+    "port of a bridge": {"local": "10.1.1.1", "master": "br.88", "neigh_suppress": True, "learning": True},
 }
 
 
-def sections(link: dict[str, Any]) -> dict[str, Any]:
+def sections(link: dict[str, Any], namespace: str = "x") -> dict[str, Any]:
     device = {"name": "vx", "vni": 88, "mac": "02:00:00:00:00:01", "mtu": 1400, "alias": "agentless.overlay:it's", "up": True}
+    six = ":" in link["local"]
     macs = {n: f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in PEERS}
     return {
         "sysctl": [{"name": "net.ipv4.ip_forward", "value": "1"}],
-        "vxlan_link": [{"entries": [{**device, "addresses": ["10.88.1.0/32"], **link}], "purge": True}],
+        "vxlan_link": [{"entries": [{**device, "addresses": ["10.88.1.0/32", "fd00:88::/128"], **link}], "purge": True}],
         "neigh_entry": [
             {
                 "device": "vx",
@@ -41,8 +48,12 @@ def sections(link: dict[str, Any]) -> dict[str, Any]:
             {
                 "device": "vx",
                 # Two destinations of one MAC, for head-end replication.
-                "entries": [{"mac": macs[n], "dst": f"10.1.{n >> 8}.{n & 255}"} for n in PEERS]
-                + [{"mac": "00:00:00:00:00:00", "dst": f"10.1.1.{n}"} for n in (2, 3) if "remote" not in link],
+                "entries": [{"mac": macs[n], "dst": f"fd65::1:{n:x}" if six else f"10.1.{n >> 8}.{n & 255}"} for n in PEERS]
+                + [
+                    {"mac": "00:00:00:00:00:00", "dst": f"fd65::{n}" if six else f"10.1.1.{n}"}
+                    for n in (2, 3)
+                    if not {"remote", "group"} & set(link)
+                ],
             }
         ],
         "route_entry": [
@@ -55,33 +66,56 @@ def sections(link: dict[str, Any]) -> dict[str, Any]:
                         "onlink": True,
                     }
                     for n in PEERS
-                ],
+                ]
+                + [{"dst": "fd00:88:1::/64", "gateway": "fd00:88:1::", "device": "vx", "onlink": True}],
                 "purge": True,
+            }
+        ],
+        "bridge": [
+            {
+                "name": "br.88",
+                "mac": "02:00:00:00:00:07",
+                "mtu": 1400,
+                "alias": "agentless.overlay:b",
+                "addresses": ["10.9.0.1/16"],
+            }
+        ],
+        "sandbox": [
+            {
+                "name": f"{namespace}-c",
+                "network": "b",
+                "bridge": "br.88",
+                "address": "10.9.0.2/16",
+                "gateway": "10.9.0.1",
+                "mtu": 1400,
             }
         ],
         "firewall": [
             {
-                **{"network": "demo", "cidr": "10.88.0.0/16", "lease": "10.88.1.0/24", "device": "vx", "vni": 88, "port": 4789},
-                "vteps": [f"10.1.{n >> 8}.{n & 255}" for n in PEERS],
-            }
+                **{"network": "demo", "devices": ["vx"]},
+                "cidrs": ["10.88.0.0/16", "fd00:88::/48"],
+                "leases": ["10.88.1.0/24", "fd00:88::/64"],
+                "vxlan": [{"vni": 88, "port": 4789}],
+                "vteps": [f"fd65::1:{n:x}" if six else f"10.1.{n >> 8}.{n & 255}" for n in PEERS],
+            },
+            {"network": "b", "cidrs": ["10.9.0.0/16"], "bridge": "br.88", "publish": [{"port": 9091, "to": "10.9.0.2:80"}]},
         ],
     }
 
 
 def everything(namespace: Namespace) -> list[str]:
-    # A table that is replaced comes after the others.
-    return sorted(
-        namespace.sh("ip -d link show vx; ip neigh; bridge fdb show dev vx; ip route; nft -s list ruleset").splitlines()
-    )
+    # A table that is replaced comes after the others, and a bridge's timers run.
+    said = namespace.sh("ip -d link show dev vx; ip neigh; bridge fdb show dev vx; ip route; ip -6 route; nft -s list ruleset")
+    return sorted(re.sub(r"\S+_timer +\S+", "", said).splitlines())
 
 
 @pytest.mark.parametrize("name", LINKS)
 def test_the_script_makes_what_the_module_wants(namespace: Namespace, name: str) -> None:
-    wanted = sections(LINKS[name])
+    wanted = sections(LINKS[name], namespace.name)
     options, problems = _module._validated(wanted)
     assert problems == []
     script = _boot.script(options)
-    namespace.sh("ip address add 10.1.1.1/24 dev lo")
+    namespace.sh("ip address add 10.1.1.1/24 dev lo; ip link add eth0 type veth peer name eth1; ip link set eth0 up")
     began = time.monotonic()
     namespace.shell(script)
     print(f"{len(PEERS)} peers: {time.monotonic() - began:.2f} s")
@@ -91,6 +125,8 @@ def test_the_script_makes_what_the_module_wants(namespace: Namespace, name: str)
     # On a host that has it all it changes nothing, and stumbles over nothing.
     namespace.shell(script)
     assert everything(namespace) == before
+    namespace.module("overlay_host", sandbox=[], bridge=[])
+    assert f"{namespace.name}-c" not in namespace.sh("ip netns list")
 
 
 def test_a_script_that_fails_in_part_says_so_and_does_the_rest(namespace: Namespace) -> None:
@@ -100,4 +136,4 @@ def test_a_script_that_fails_in_part_says_so_and_does_the_rest(namespace: Namesp
     namespace.sh("ip link add vx type bridge")
     with pytest.raises(AssertionError, match="exit code 1"):
         namespace.shell(_boot.script(options))
-    assert "vteps_88" in namespace.sh("nft list table ip agentless_overlay")
+    assert "vteps_88" in namespace.sh("nft list table inet agentless_overlay")

@@ -98,15 +98,15 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
         },
     ),
     "rule added to our table": (
-        "nft add rule ip agentless_overlay postrouting ip saddr 1.2.3.4 drop",
+        "nft add rule inet agentless_overlay postrouting ip saddr 1.2.3.4 drop",
         {"firewall": ["-nft chain postrouting: ip saddr 1.2.3.4 drop"]},
     ),
     "VTEP taken out of the set": (
-        "nft delete element ip agentless_overlay vteps_88 '{ 192.168.65.4 }'",
+        "nft delete element inet agentless_overlay vteps_88 '{ 192.168.65.4 }'",
         {"firewall": ["+nft set vteps_88: 192.168.65.4"]},
     ),
     "our table deleted": (
-        "nft delete table ip agentless_overlay",
+        "nft delete table inet agentless_overlay",
         {
             "firewall": [
                 "+nft chain input: type filter hook input priority -10; policy accept;",

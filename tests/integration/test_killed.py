@@ -20,7 +20,7 @@ KILLS = int(os.environ.get("OVERLAY_KILLS", "2"))
 
 # As on a host that never had the overlay.
 BARE = (
-    "ip link del vxlan.88; nft delete table ip agentless_overlay; iptables -F DOCKER-USER; "
+    "ip link del vxlan.88; nft delete table inet agentless_overlay; iptables -F DOCKER-USER; "
     "rm -rf /etc/docker/daemon.json* /etc/agentless-overlay /run/flannel; "
     "rm -rf /etc/systemd/network/10-agentless* /etc/systemd/networkd.conf.d; "
     'echo \'{"bip": "172.17.0.1/16"}\' >/etc/docker/daemon.json; service docker restart'

@@ -177,6 +177,79 @@ def test_a_docker_network_of_its_own_needs_no_restart(lab: Machines) -> None:
     unchanged(lab)
 
 
+# Article 4: what Docker does for a container, by hand.
+
+BY_HAND: dict[str, Any] = {
+    **{"name": "byhand", "backend": "none", "cidr": "172.16.0.0/16", "gateway": "172.16.1.254", "bridge": "MyDocker0"},
+    "containers": [
+        {"name": "Container_ns1", "address": "172.16.1.1", "publish": [{"port": 9090, "to": 8080, "by": "proxy"}]},
+        {"name": "Container_ns2", "address": "172.16.1.2", "publish": [{"port": 9091, "to": 8080, "by": "dnat"}]},
+    ],
+}
+
+
+STRETCHED: dict[str, Any] = {
+    **{"name": "stretched", "backend": "l2", "cidr": "172.18.0.0/16", "vni": 200},
+    "attach": {"docker_network": "mynetwork"},
+}
+
+
+def by_hand(lab: Machines, host: str) -> None:
+    """Everything that the article tries."""
+    for inside, far in (("Container_ns1", "172.16.1.2"), ("Container_ns2", "172.16.1.1"), ("Container_ns1", "172.16.1.254")):
+        said = lab.sh(host, f"ip netns exec {inside} ping -c 2 -i 0.2 -W 2 {far}")
+        assert said.count("ttl=64") == 2, said
+    # Out of the host, which takes SNAT.
+    other = next(name for name in lab.hosts if name != host)
+    assert " 0% packet loss" in lab.sh(host, f"ip netns exec Container_ns1 ping -c 1 -W 2 {lab.hosts[other]['ansible_host']}")
+    routes = lab.sh(host, "ip -n Container_ns1 route")
+    assert "default via 172.16.1.254 dev eth0" in routes
+    assert "172.16.0.0/16 dev eth0 proto kernel scope link src 172.16.1.1" in routes
+    serve = "cd /etc; exec python3 -m http.server 8080"
+    for name in ("Container_ns1", "Container_ns2"):
+        lab.sh(host, f"systemd-run --quiet --unit serve-{name} ip netns exec {name} sh -c '{serve}'")
+        lab.sh(host, f"for n in $(seq 50); do ip netns exec {name} ss -ltn | grep -q :8080 && break; sleep 0.1; done")
+    # By the proxy and by DNAT, from another machine and from the host itself.
+    get = "import urllib.request; print(urllib.request.urlopen('http://{}:{}/hostname', timeout=5).read().decode())"
+    for port in (9090, 9091):
+        for client in (other, host):
+            line = get.format(lab.hosts[host]["ansible_host"], port)
+            assert lab.sh(client, f'python3 -c "{line}"').strip() == host, (port, client)
+    assert "systemd-socket-proxyd 172.16.1.1:8080" in lab.sh(host, "ps -ef | grep [p]roxyd")
+    lab.sh(host, "systemctl stop serve-Container_ns1 serve-Container_ns2")
+
+
+def test_containers_by_hand_and_one_switch_for_all(lab: Machines) -> None:
+    by_hand_there = {**BY_HAND, "members": ["trixie", "forky"]}
+    lab.networks = [*Machines.networks, {**lab.networks[1], "mtu": 1450}, by_hand_there, STRETCHED]
+    lab.write_inventory()
+    predicted = lab.converge("--check", "--diff", "--tags", "converge")
+    done = lab.converge("--diff", "--tags", "converge")
+    assert predicted.diffs == done.diffs
+    assert set(done.diffs["trixie"]) >= {"bridge", "address", "sandbox", "units", "firewall", "boot"}
+    unchanged(lab)
+    for host in lab.hosts:
+        lab.run_container(host, "s1", "mynetwork", publish=8083)
+    assert lab.pairs("mynetwork", "s1", seconds=5) == []
+    by_hand(lab, "trixie")
+    for harm, found in (
+        ("ip -n Container_ns1 route del default", {"sandbox"}),
+        ("ip -n Container_ns2 address add 172.16.9.9/16 dev eth0", {"sandbox"}),
+        ("ip netns del Container_ns1; sleep 0.5", {"sandbox"}),
+        ("ip address del 172.16.1.254/16 dev MyDocker0", {"address"}),
+        ("ip link del MyDocker0", {"bridge", "address", "sandbox"}),
+        ("systemctl stop agentless-overlay-proxy-9090.socket", {"units"}),
+        ("echo >>/etc/systemd/system/agentless-overlay-proxy-9090.service", {"units"}),
+        ("nft delete chain inet agentless_overlay prerouting", {"firewall"}),
+    ):
+        lab.sh("trixie", harm)
+        predicted = lab.converge("--check", "--diff", "--tags", "converge", "--limit", "trixie")
+        assert set(predicted.diffs["trixie"]) == found, (harm, predicted.diffs)
+        assert lab.converge("--diff", "--tags", "converge", "--limit", "trixie").diffs == predicted.diffs
+    unchanged(lab)
+    by_hand(lab, "trixie")
+
+
 # And off again.
 
 
@@ -203,14 +276,14 @@ def test_teardown_leaves_the_host_as_it_was(lab: Machines, before: dict[str, lis
     assert set(recaps(again).values()) == {0}
     as_before(lab, before)
     # And on again, with the leases on record.
-    lab.networks = [Machines.networks[0], {**lab.networks[1], "mtu": 1450}]
     lab.write_inventory()
     lab.converge()
     for host in lab.hosts:
         assert lab.json(host, "ip -j address show dev vxlan.88")[0]["addr_info"][0]["local"] in leases
         lab.run_container(host)
         lab.run_container(host, "w1", "web", publish=8082)
-    assert lab.pairs(seconds=5) == [] and lab.pairs("web", "w1") == []
+        lab.run_container(host, "s1", "mynetwork", publish=8083)
+    assert lab.pairs(seconds=5) == [] and lab.pairs("web", "w1") == [] and lab.pairs("mynetwork", "s1", seconds=5) == []
 
 
 @pytest.mark.parametrize("host", ["bookworm", "trixie", "forky"])
@@ -223,12 +296,15 @@ def test_a_reboot_with_no_controller_in_reach(lab: Machines, host: str) -> None:
     lab.script("stop", host)
     lab.up(host)
     assert lab.pairs(seconds=10) == [] and lab.pairs("web", "w1", seconds=5) == []
+    assert lab.pairs("mynetwork", "s1", seconds=5) == []
     for ping in pings:
         said = ping.communicate()[0]
         assert " 0% packet loss" in said, said
     finished = int(lab.sh(host, "systemctl show -P ExecMainExitTimestampMonotonic agentless-overlay"))
     assert 0 < finished < started(lab, host), "the overlay has to be there before the first container starts"
     assert lab.sh(host, "systemctl --failed --no-legend") == ""
+    if host == "trixie":
+        by_hand(lab, host)
     assert "-P FORWARD DROP" in lab.sh(host, "iptables -S FORWARD"), "turned off, as Docker found forwarding on already"
     unchanged(lab)
 
@@ -263,7 +339,7 @@ def send(lab: Machines, namespace: str, host: str, vni: int, payload: bytes) -> 
 
 def test_only_known_vteps_may_send(lab: Machines) -> None:
     def seen() -> tuple[int, int]:
-        rules = lab.json("trixie", "nft -j list chain ip agentless_overlay input")["nftables"]
+        rules = lab.json("trixie", "nft -j list chain inet agentless_overlay input")["nftables"]
         counters = {
             expression["match"]["right"]: [part["counter"]["packets"] for part in rule["rule"]["expr"] if "counter" in part][0]
             for rule in rules
@@ -300,7 +376,7 @@ def test_firewalld_and_docker_restart_and_the_rules_hold(lab: Machines) -> None:
         for command in ("systemctl restart firewalld", "firewall-cmd --reload", RESTART):
             lab.sh("trixie", command)
             assert lab.pairs(seconds=10) == [], command
-            rules = lab.sh("trixie", "nft list table ip agentless_overlay; iptables -S DOCKER-USER")
+            rules = lab.sh("trixie", "nft list table inet agentless_overlay; iptables -S DOCKER-USER")
             assert "counter packets" in rules and rules.count("agentless.overlay:") == 4, command
         unchanged(lab)
     finally:
@@ -311,7 +387,7 @@ def test_firewalld_and_docker_restart_and_the_rules_hold(lab: Machines) -> None:
 def test_a_firewall_that_is_loaded_anew_takes_nothing_with_it(lab: Machines) -> None:
     """Debian's nftables.service begins with flush ruleset: Docker has to be restarted after it, our rules not."""
     lab.sh("bookworm", "systemctl restart nftables; sleep 0.5")
-    assert "counter packets" in lab.sh("bookworm", "nft list table ip agentless_overlay")
+    assert "counter packets" in lab.sh("bookworm", "nft list table inet agentless_overlay")
     lab.sh("bookworm", f"{RESTART}; systemctl stop nftables; systemctl restart agentless-overlay; {RESTART}")
     assert lab.pairs(seconds=10) == []
     unchanged(lab)
@@ -347,7 +423,7 @@ def test_networkd_and_networkmanager_leave_our_device_alone(lab: Machines) -> No
 # Harm.
 
 HARM = {
-    "iptables -F DOCKER-USER; nft delete table ip agentless_overlay": ("firewall", 18),
+    "iptables -F DOCKER-USER; nft delete table inet agentless_overlay": ("firewall", 18),
     # The line, and that the unit is enabled and has not failed.
     "sed -i s/Before=/After=/ /etc/systemd/system/agentless-overlay.service; systemctl disable agentless-overlay": ("boot", 4),
     "sed -i s/yes/no/ /etc/systemd/network/10-agentless-overlay.network": ("managers", 2),

@@ -97,24 +97,156 @@ def test_what_can_change_in_place_does(namespace: Namespace, option: str, value:
         assert after[table] == before[table], table
 
 
-@pytest.mark.parametrize(("option", "value", "seen"), [("vni", 99, "vxlan id 99"), ("port", 8472, "dstport 8472")])
+@pytest.mark.parametrize(
+    ("options", "changed", "seen"),
+    [
+        ({"vni": 99}, ["-vx vni 88", "+vx vni 99"], "vxlan id 99"),
+        ({"port": 8472}, ["-vx port 4789", "+vx port 8472"], "dstport 8472"),
+        ({"ttl_inherit": True}, ["-vx ttl_inherit false", "+vx ttl_inherit true"], "ttl inherit"),
+        ({"maxaddress": 50}, ["-vx maxaddress 0", "+vx maxaddress 50"], "maxaddr 50"),
+        (
+            {"srcport_min": 40000, "srcport_max": 50000},
+            *(["-vx srcport 0-0", "+vx srcport 40000-50000"], "srcport 40000 50000"),
+        ),
+        ({"udpcsum": False}, ["-vx udpcsum true", "+vx udpcsum false"], "noudpcsum"),
+        ({"udp6zerocsumtx": True}, ["-vx udp6zerocsumtx false", "+vx udp6zerocsumtx true"], " udp6zerocsumtx"),
+        ({"udp6zerocsumrx": True}, ["-vx udp6zerocsumrx false", "+vx udp6zerocsumrx true"], " udp6zerocsumrx"),
+        ({"gbp": True}, ["-vx gbp false", "+vx gbp true"], " gbp"),
+        ({"proxy": True}, ["-vx proxy false", "+vx proxy true"], " proxy"),
+        ({"rsc": True}, ["-vx rsc false", "+vx rsc true"], " rsc"),
+        ({"l2miss": True}, ["-vx l2miss false", "+vx l2miss true"], " l2miss"),
+        ({"l3miss": True}, ["-vx l3miss false", "+vx l3miss true"], " l3miss"),
+    ],
+)
 def test_the_rest_recreates_and_puts_everything_back(
-    namespace: Namespace, pyroute2: str, option: str, value: int, seen: str
+    namespace: Namespace, pyroute2: str, options: dict[str, Any], changed: list[str], seen: str
 ) -> None:
     namespace.module("overlay_host", **host())
     namespace.sh("ip route add 172.30.0.0/16 via 10.88.50.9 dev vx onlink metric 7")  # somebody else's
     before = tables(namespace)
     index = namespace.sh("ip -o link show dev vx | cut -d: -f1")
     # The module of one resource puts back what is on the device as well.
-    done = namespace.converge("vxlan_link", pyroute2, **{**LINK, option: value})
+    done = namespace.converge("vxlan_link", pyroute2, **{**LINK, **options})
     assert "vxlan_link: re-create vx" in done["operations"][0]
-    assert lines(done, "vxlan_link") == [f"-vx {option} {LINK[option]}", f"+vx {option} {value}"]
+    assert "packets over vx, both ways" in done["impact"][0]["drops"]
+    assert lines(done, "vxlan_link") == changed
     assert [diff["before_header"] for diff in done["diff"]] == ["vxlan_link"]
     after = tables(namespace)
     assert seen in after["link"]
     for table in ("address", "neigh", "fdb", "route"):
         assert after[table] == before[table], table
     assert namespace.sh("ip -o link show dev vx | cut -d: -f1") == index
+    # And back: what is given by its presence alone is taken away by making the device without it.
+    back = {name: value for name, value in options.items() if isinstance(value, bool)}
+    if back:
+        namespace.converge("vxlan_link", pyroute2, **LINK, **{name: not value for name, value in back.items()})
+        assert tables(namespace) == before
+
+
+def test_a_device_over_ipv6_with_ipv6_inside(namespace: Namespace, pyroute2: str) -> None:
+    base = {**LINK, "local": "fd65::1", "mtu": 1430, "addresses": ["10.88.50.0/32", "fd00:88::/128"]}
+    options: dict[str, Any] = {
+        "vxlan_link": [{"entries": [{**base, "flowlabel": 7}]}],
+        "neigh_entry": [{"device": "vx", "entries": [{"dst": "fd00:88:0:1::", "lladdr": mac(5)}], "purge": True}],
+        "fdb_entry": [{"device": "vx", "entries": [{"mac": mac(5), "dst": "fd65::2"}], "purge": True}],
+        "route_entry": [
+            {
+                "entries": [{"dst": "fd00:88:0:1::/64", "gateway": "fd00:88:0:1::", "device": "vx", "onlink": True}],
+                "purge": True,
+            }
+        ],
+    }
+    namespace.converge("overlay_host", pyroute2, **options)
+    assert "flowlabel 0x7 " in namespace.sh("ip -d link show dev vx") and "local fd65::1" in namespace.sh(
+        "ip -d link show dev vx"
+    )
+    address = namespace.sh("ip -6 address show dev vx")
+    assert "inet6 fd00:88::/128 scope global" in address and "tentative" not in address.split("fe80")[0]
+    assert "fd00:88:0:1:: lladdr" in namespace.sh("ip -6 neigh show dev vx nud permanent")
+    assert "dst fd65::2 self permanent" in namespace.sh("bridge fdb show dev vx")
+    assert "fd00:88:0:1::/64 via fd00:88:0:1:: dev vx proto 157 metric 1024 onlink" in namespace.sh("ip -6 route")
+    options["vxlan_link"][0]["entries"][0]["flowlabel"] = 9
+    done = namespace.converge("overlay_host", pyroute2, **options)
+    assert len(done["operations"]) == 1 and "flowlabel 0x9 " in namespace.sh("ip -d link show dev vx")
+    # Of one family only: what was ours in the other goes.
+    options.update(neigh_entry=[{"device": "vx", "entries": [], "purge": True}], route_entry=[{"entries": [], "purge": True}])
+    done = namespace.converge("overlay_host", pyroute2, **options)
+    assert "proto 157" not in namespace.sh("ip -6 route; ip route")
+
+
+def test_a_port_of_a_bridge_with_the_kernels_own_entry(namespace: Namespace, pyroute2: str) -> None:
+    """A bridge is made, found and mended; the FDB entry that the kernel makes for remote is nobody's to purge."""
+    bridge = {"name": "br.7", "mac": mac(7), "mtu": 1450, "alias": "agentless.overlay:x", "addresses": ["172.18.50.1/16"]}
+    link = {**LINK, "addresses": [], "learning": True, "remote": "10.1.1.2", "master": "br.7", "neigh_suppress": True}
+    options: dict[str, Any] = {
+        "bridge": [bridge],
+        "vxlan_link": [{"entries": [link]}],
+        "fdb_entry": [{"device": "vx", "entries": [], "purge": True}],
+    }
+    namespace.converge("overlay_host", pyroute2, **options)
+    assert "00:00:00:00:00:00 dst 10.1.1.2 self permanent" in namespace.sh("bridge fdb show dev vx")
+    assert "172.18.50.1/16" in namespace.sh("ip -o address show dev br.7")
+    assert "neigh_suppress on" in namespace.sh("bridge -d link show dev vx")
+    for harm in (
+        "ip link set vx nomaster",
+        "bridge link set dev vx neigh_suppress off",
+        "ip link set br.7 down",
+        f"ip link set br.7 address {mac(9)}",
+        "ip link del br.7",
+        "ip link set vx type vxlan id 88 remote 10.1.1.3",
+    ):
+        namespace.sh(harm)
+        done = namespace.converge("overlay_host", pyroute2, **options)
+        assert done["changed"], harm
+        assert "neigh_suppress on" in namespace.sh("bridge -d link show dev vx")
+    namespace.converge("overlay_host", pyroute2, bridge=[], vxlan_link=[{"entries": [link | {"state": "absent"}]}])
+    assert namespace.sh("ip -br link").split()[0::3][:1] == ["lo"] and "br.7" not in namespace.sh("ip link")
+
+
+def test_localbypass_where_pyroute2_has_no_name_for_it(namespace: Namespace, pyroute2: str) -> None:
+    namespace.converge("vxlan_link", pyroute2, **LINK)
+    done = namespace.converge("vxlan_link", pyroute2, **LINK, localbypass=False)
+    assert lines(done, "vxlan_link") == ["-vx localbypass true", "+vx localbypass false"]
+    assert "change vx" in done["operations"][0]
+
+
+def test_a_route_whose_device_the_kernel_finds(namespace: Namespace, pyroute2: str) -> None:
+    namespace.sh("ip link add eth0 type veth peer name eth1; ip address add 192.168.65.3/24 dev eth0")
+    namespace.sh("ip link set eth0 up; ip link set eth1 up")
+    entries = [{"dst": "10.19.2.0/24", "gateway": "192.168.65.4"}]
+    namespace.converge("route_entry", pyroute2, entries=entries, purge=True)
+    assert "10.19.2.0/24 via 192.168.65.4 dev eth0 proto 157" in namespace.sh("ip route")
+    done = namespace.converge("route_entry", pyroute2, entries=[{**entries[0], "gateway": "192.168.65.5"}], purge=True)
+    assert lines(done, "route_entry") == [
+        "-10.19.2.0/24 via 192.168.65.4 dev eth0 proto 157",
+        "+10.19.2.0/24 via 192.168.65.5 proto 157",
+    ]
+    failed = namespace.module("route_entry", pyroute2, fails=True, entries=[{"dst": "10.19.2.0/24", "gateway": "172.31.1.1"}])
+    assert "ENETUNREACH" in failed["msg"] and "the host is as it was" in failed["msg"]
+    assert "10.19.2.0/24 via 192.168.65.5 dev eth0" in namespace.sh("ip route")
+
+
+def test_forwarding_does_not_take_the_default_route_away(namespace: Namespace) -> None:
+    """Forwarding switches router advertisements off; a host that has its way out from them is told first."""
+    namespace.sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up")
+    namespace.sh("ip -6 route add default via fe80::1 dev eth0 proto ra")
+    options = {"sysctl": [{"name": "net.ipv6.conf.all.forwarding", "value": "1"}]}
+    failed = namespace.module("overlay_host", check=True, fails=True, **options)
+    assert "Set net.ipv6.conf.eth0.accept_ra to 2" in failed["msg"]
+    namespace.sh("sysctl -q net.ipv6.conf.eth0.accept_ra=2")
+    namespace.converge("overlay_host", **options)
+    assert namespace.sh("sysctl -n net.ipv6.conf.all.forwarding").strip() == "1"
+
+
+def test_a_change_that_drops_packets_may_be_refused(namespace: Namespace) -> None:
+    namespace.module("overlay_host", **host())
+    before = tables(namespace)
+    for check in (True, False):
+        failed = namespace.module("overlay_host", check=check, fails=True, allow_drops=False, **host(vni=89))
+        assert "Nothing was changed" in failed["msg"] and "re-create vx vni 89" in failed["msg"]
+    assert tables(namespace) == before
+    # What drops nothing is done: one more peer, another outer TTL.
+    namespace.converge("overlay_host", allow_drops=False, **host(4, ttl=9))
 
 
 def test_a_changed_mac_keeps_the_neighbours(namespace: Namespace) -> None:
@@ -267,7 +399,7 @@ def test_a_failure_after_the_network_part_undoes_it(namespace: Namespace) -> Non
     before = tables(namespace), namespace.sh("nft list ruleset; sysctl net.ipv4.ip_forward")
     options = {
         **host(4, vni=77, mac="02:00:00:00:00:55"),
-        "firewall": [{"network": "demo", "cidr": "10.88.0.0/16", "lease": "10.88.50.0/24", "device": "vx"}],
+        "firewall": [{"network": "demo", "cidrs": ["10.88.0.0/16"], "leases": ["10.88.50.0/24"], "devices": ["vx"]}],
         "sysctl": [{"name": "net.ipv4.ip_forward", "value": "1"}],
         "files": [{"path": "/proc/nowhere/file", "content": "x"}],
     }

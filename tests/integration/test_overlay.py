@@ -123,7 +123,7 @@ def test_stepwise_does_the_same(net: Net) -> None:
     """Both ways of applying show the same diff, and end in the same state."""
     lab = net.lab
     wreck = (
-        "ip link del vxlan.88; rm /run/flannel/subnet.env; iptables -F DOCKER-USER; nft delete table ip agentless_overlay; "
+        "ip link del vxlan.88; rm /run/flannel/subnet.env; iptables -F DOCKER-USER; nft delete table inet agentless_overlay; "
         "sysctl -q net.ipv4.ip_forward=0"
     )
     seen = []

@@ -190,7 +190,7 @@ def test_a_host_gets_its_peers_and_not_itself() -> None:
         assert len(sections[section][0]["entries"]) == 2 and sections[section][0]["purge"]
     assert [entry["dst"] for entry in sections["route_entry"][0]["entries"]] == ["10.88.1.0/24", "10.88.3.0/24"]
     assert sections["docker_bip"][0]["bip"] == "10.88.2.1/24"
-    containers = {"docker1": {"bridge": {"name": "c1", "address": "10.88.1.2"}}, "docker3": None}
+    containers = {"docker1": {"bridge": {"name": "c1", "addresses": ["10.88.1.2"]}}, "docker3": None}
     shared = {"network": "bridge", "mtu": 1450}
     assert probe_targets(plan, "docker2", containers, ["docker3"]) == [
         {"name": "docker1", "address": "10.88.1.1", **shared},
@@ -227,7 +227,11 @@ def test_a_docker_network_of_its_own_leaves_daemon_json_alone() -> None:
     ],
 )
 def test_each_release_of_docker_gets_what_lets_the_overlay_in(release: tuple[int, int], option: tuple[str, str] | None) -> None:
-    options = dict(_docker_networks.options_for(release, {"bridge": "br.88", "mtu": 1450, "device": "vxlan.88"}))
+    options = dict(
+        _docker_networks.options_for(
+            release, {"bridge": "br.88", "mtu": 1450, "devices": ["vxlan.88"], "subnets": ["10.88.1.0/24"]}
+        )
+    )
     assert options.pop("com.docker.network.bridge.enable_ip_masquerade") == "false"
     assert options.pop("com.docker.network.driver.mtu") == "1450"
     assert options.pop("com.docker.network.bridge.name") == "br.88"
@@ -236,10 +240,10 @@ def test_each_release_of_docker_gets_what_lets_the_overlay_in(release: tuple[int
 
 def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(_docker_api, "inspect", lambda host, socket: Docker("29.0.0", True, firewall="nftables"))
-    network = {"name": "web", "network": "demo", "subnet": "10.88.1.0/24", "gateway": "10.88.1.1"}
+    network = {"name": "web", "network": "demo", "subnets": ["10.88.1.0/24"], "gateways": ["10.88.1.1"]}
     asked: list[tuple[Resource[Any], dict[str, Any]]] = [
         (_daemon_json.DaemonJson(), {"path": str(tmp_path / "daemon.json"), "socket": "", "bip": "10.88.1.1/24"}),
-        (_docker_networks.DockerNetworks(), {**network, "bridge": "br.88", "device": "vxlan.88", "mtu": 1450}),
+        (_docker_networks.DockerNetworks(), {**network, "bridge": "br.88", "devices": ["vxlan.88"], "mtu": 1450}),
     ]
     for resource, options in asked:
         spec = resource.parse({resource.section: [options]})

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, Plan, make_plan, vtep_mac
+from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node, Plan, vtep_mac
+from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
 
 NETWORK = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}
 
@@ -26,7 +27,7 @@ def messages(plan: Plan) -> list[str]:
 
 
 def subnets(plan: Plan, network: str = "demo") -> dict[str, str]:
-    return {name: str(subnet) for name, subnet in plan.subnets[network].items()}
+    return {name: ",".join(str(subnet) for subnet in subnets) for name, subnets in plan.subnets[network].items()}
 
 
 def test_defaults_are_those_of_the_articles() -> None:
@@ -47,10 +48,8 @@ def test_a_part_of_the_plan_follows_from_the_lease() -> None:
     assert make_plan([NETWORK], [node]).as_dict()["networks"]["demo"]["nodes"] == {
         "docker1": {
             "underlay_ip": "192.168.65.3",
-            "subnet": "10.88.50.0/24",
-            "vtep_ip": "10.88.50.0",
             "vtep_mac": vtep_mac("demo", 88, "docker1"),
-            "gateway": "10.88.50.1",
+            "leases": [{"subnet": "10.88.50.0/24", "vtep_ip": "10.88.50.0", "gateway": "10.88.50.1"}],
         }
     }
 
@@ -92,7 +91,7 @@ def test_leases_never_move_and_never_overlap(seed: int) -> None:
         recorded = plan.leases
         for name, subnet in subnets(plan).items():
             assert seen.setdefault(name, subnet) == subnet
-        given = list(plan.subnets["demo"].values())
+        given = [subnet for (subnet,) in plan.subnets["demo"].values()]
         assert not any(a in b for a in given for b in given if a is not b)
 
 
@@ -129,7 +128,7 @@ def test_a_pin_may_be_larger_or_smaller_than_the_others() -> None:
     ]
     plan = make_plan([NETWORK], fleet)
     assert not plan.errors
-    given = sorted(plan.subnets["demo"].values())
+    given = sorted(subnet for (subnet,) in plan.subnets["demo"].values())
     assert not any(left.last >= right.first for left, right in zip(given, given[1:]))
 
 
@@ -151,14 +150,29 @@ def test_the_smallest_underlay_decides_the_mtu() -> None:
         ({"cidr": None}, "cidr = not set"),
         ({"cidr": "10.88.0.0/31"}, "too small to be divided"),
         ({"cidr": "224.0.0.0/8"}, "not a network of unicast addresses"),
-        ({"cidr": "fd00::/48"}, "an IPv6 network; the vxlan backend is IPv4 only"),
+        ({"cidr": "ff00::/48"}, "not a network of unicast addresses"),
+        ({"cidr": "fe80::/64"}, "not a network of unicast addresses"),
+        ({"cidr": ["10.88.0.0/16", "10.89.0.0/16"]}, "two IPv4 networks; a pair is one of each family"),
+        ({"cidr": ["10.88.0.0/16", "fd00::/48"], "subnet_len6": 127}, "subnet_len6 = 127: not a whole number from 50 to 126"),
+        ({"group": "239.1.1.1"}, "backend vxlan has no such option"),
+        ({"link": {"ttl": 300}}, "link.ttl = 300: not a whole number from 0 to 255"),
+        ({"link": {"tll": 3}}, "link.tll = 3: there is no such option"),
+        ({"link": {"srcport_min": 3}}, "srcport_min and srcport_max go together"),
+        ({"members": "nobody"}, "members = 'nobody': there is no such group"),
+        ({"members": "[?name=="}, "not a JMESPath expression"),
+        ({"members": "[].labels"}, "which is no node"),
+        ({"peers": [["hubs", "all"]]}, "there is no such group"),
+        ({"peers": [["all"]]}, "not a pair"),
+        ({"underlay": "ipx"}, "Choose from: ipv4, ipv6"),
+        ({"direct_routing": "often"}, "neither true nor false"),
+        ({"parallel": [{"vni": 88}]}, "it needs a device name of its own"),
         ({"subnet_len": 31}, "subnet_len = 31: not a whole number from 18 to 30"),
         ({"subnet_len": 16}, "subnet_len = 16: not a whole number from 18 to 30"),
         ({"port": 0}, "port = 0"),
         ({"device": "a/b"}, "not a device name"),
         ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and vxlan needs 50 of it"),
         ({"mtu": 100}, "not an MTU from 576"),
-        ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan."),
+        ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan, host-gw, p2p, multicast, l2, none."),
         ({"attach": "br0"}, "there is no such choice. Write attach: docker0, or attach: {docker_network: NAME}."),
         ({"attach": {"docker_network": "a b"}}, "not a name that Docker takes for a network"),
         ({"attach": {"docker_network": "bridge"}}, "Docker has a network of its own by that name"),
@@ -182,7 +196,12 @@ def test_a_wrong_network_is_refused(network: dict[str, Any], words: str) -> None
         ({"underlay_ip": "224.0.0.1"}, "not an address of a single other host"),
         ({"underlay_ip": "127.0.0.1"}, "not an address of a single other host"),
         ({"underlay_ip": "0.0.0.0"}, "not an address of a single other host"),
-        ({"underlay_ip": "fd00::1"}, "an IPv6 address"),
+        ({"underlay_ip": "fd00::1"}, "an IPv6 address alone, while other members have IPv4 alone"),
+        ({"underlay_ip": ["192.168.0.9", "192.168.0.10"]}, "two IPv4 addresses; a list is one of each family"),
+        ({"underlay_subnet": "192.168.1.0/24"}, "the host's underlay address 192.168.0.9 is not in it"),
+        ({"underlay_subnet": "192.168.0.1/24"}, "has host bits"),
+        ({"underlay_dev": "a/b"}, "not a device name"),
+        ({"subnet": "fd00::/64"}, "network demo has no IPv6"),
         ({"underlay_ip": "192.168.0.3"}, "docker2 has the same underlay address"),
         ({"underlay_ip": "10.88.1.1"}, "lies inside network demo"),
         ({"subnet": "10.88.50.1/24"}, "has host bits; the network is 10.88.50.0/24"),

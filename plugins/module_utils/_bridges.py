@@ -1,0 +1,147 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bridges that we make: of networks at layer 2, whose vxlan device is a port, and by hand. PRIVATE to the collection.
+
+Docker takes over a bridge that it finds under the name of one of its networks, and leaves it when it removes the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._entries import mac_of
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    Message,
+    NetlinkError,
+    attributes,
+    ifinfmsg,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    MARK,
+    Entry,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+
+_IFF_UP = 1
+
+
+@dataclass(frozen=True)
+class Bridge(Entry):
+    """A bridge; what is None is not asked for. Without a MAC of its own it takes that of a port."""
+
+    name: str
+    mac: Optional[str] = None
+    mtu: Optional[int] = None
+    alias: Optional[str] = None
+    up: bool = True
+    # As found: an interface index, which a bridge that is put back gets again.
+    index: int = field(default=0, compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+    def same(self, wanted: Bridge) -> bool:
+        return self == replace(wanted, mac=wanted.mac or self.mac, mtu=wanted.mtu or self.mtu, alias=wanted.alias or self.alias)
+
+    def lines(self) -> List[str]:
+        shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name != "name"]
+        return [
+            "%s %s %s" % (self.name, name, str(value).lower() if isinstance(value, bool) else value)
+            for name, value in shown
+            if value is not None
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Bridges(Resource[Bridge]):
+    name = section = "bridge"
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
+        spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
+        for item in sections.get(self.section, ()):
+            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"))
+            spec.add(entry, "present", self.name)
+        return spec
+
+    def read(self, host: Host, spec: Spec[Bridge], devices: Set[str]) -> Dict[Key, Bridge]:
+        if not spec.purge_owned:
+            return {}
+        found: Dict[Key, Bridge] = {}
+        kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
+        for msg in host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind)):
+            attrs = attributes(msg)
+            name, alias = attrs["IFLA_IFNAME"], attrs.get("IFLA_IFALIAS")
+            if (name,) not in spec.present and not (alias or "").startswith(MARK):
+                continue
+            host.indexes[name] = msg["index"]
+            entry = Bridge(name, attrs["IFLA_ADDRESS"], attrs["IFLA_MTU"], alias, bool(msg["flags"] & _IFF_UP), msg["index"])
+            found[entry.key] = entry
+        for (name,) in set(spec.present) - set(found):
+            if host.index(name) is not None:
+                raise OverlayError("bridge: %s exists and is not a bridge. Remove it or choose another name" % name)
+        return found
+
+    def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
+        if found is None:
+            return entry
+        return replace(
+            found, mac=entry.mac or found.mac, mtu=entry.mtu or found.mtu, alias=entry.alias or found.alias, up=entry.up
+        )
+
+    def extra(self, entry: Bridge, spec: Spec[Bridge]) -> bool:
+        return spec.purge_owned and (entry.alias or "").startswith(MARK)
+
+    def show(self, op: Op[Bridge]) -> Tuple[List[str], List[str]]:
+        before, after = super().show(op)
+        if op.before is None or op.after is None:
+            return before, after
+        return [line for line in before if line not in after], [line for line in after if line not in before]
+
+    def apply(self, host: Host, ops: Sequence[Op[Bridge]]) -> List[Failure]:
+        for op in ops:
+            try:
+                self._apply(host, op)
+            except NetlinkError as error:
+                return [Failure(op, str(error))]
+        return []
+
+    @staticmethod
+    def _apply(host: Host, op: Op[Bridge]) -> None:
+        def send(kind: int, flags: int, fields: Dict[str, Any], attrs: Sequence[Any] = ()) -> None:
+            for error in host.session.write([Message(kind, flags, ifinfmsg, fields, attrs)]).values():
+                raise error
+
+        entry = op.entry
+        if op.after is None:
+            send(RTM_DELLINK, 0, {"index": host.index(entry.name)})
+            host.indexes[entry.name] = None
+            return
+        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
+        attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
+        if op.before is None:
+            kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
+            create = [("IFLA_IFNAME", entry.name), *attrs, kind]
+            send(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {"index": entry.index}, create)
+            host.indexes.pop(entry.name, None)
+            attrs = []
+        # The kernel gives no alias to a device that it makes.
+        attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
+        state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP}
+        send(RTM_NEWLINK, 0, dict(state, index=host.index(entry.name)), attrs)
