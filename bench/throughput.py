@@ -5,16 +5,17 @@
 
 """TCP between containers on two lab hosts, by each kind of network, beside Docker Swarm's overlay and the bare underlay.
 
-    make bench-throughput [SECONDS=5 ROUNDS=3]
+    make bench-throughput [SECONDS=2 ROUNDS=7]
 
-All in one run on the same two hosts, in turns, so that what else the machine does hits all alike; the best round counts. What
-is compared is the share of the bare underlay's throughput. iperf3 runs in the containers' network namespaces.
+All in one run on the same two hosts, in turns, so that what else the machine does hits all alike; the median of the rounds
+counts. What is compared is the share of the bare underlay's and of Swarm's throughput. iperf3 runs in the containers' namespaces.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ LAB = ["bash", str(ROOT / "roles/lab/files/lab.sh")]
 HOSTS = {"docker1": "192.168.65.3", "docker2": "192.168.65.4"}
 NETWORKS: list[dict[str, Any]] = [
     {"name": "vxlan", "cidr": "10.1.0.0/16", "vni": 1, "attach": {"docker_network": "vxlan"}},
+    {"name": "direct", "cidr": "10.5.0.0/16", "vni": 5, "direct_routing": True, "attach": {"docker_network": "direct"}},
     {"name": "hostgw", "backend": "host-gw", "cidr": "10.2.0.0/16", "attach": {"docker_network": "hostgw"}},
     {"name": "l2", "backend": "l2", "cidr": "10.3.0.0/16", "vni": 3, "attach": {"docker_network": "l2"}},
     {"name": "p2p", "backend": "p2p", "cidr": "10.4.0.0/16", "vni": 4, "attach": {"docker_network": "p2p"}},
@@ -127,28 +129,35 @@ def measure(network: str, address: str, seconds: str) -> float:
 
 
 def main() -> None:
-    seconds, rounds = (sys.argv[1:] + ["5", "3"][len(sys.argv) - 1 :])[:2]
+    seconds, rounds = (sys.argv[1:] + ["2", "7"][len(sys.argv) - 1 :])[:2]
     with tempfile.TemporaryDirectory() as folder:
         try:
             lab("up", *(f"{name}={address}/24" for name, address in HOSTS.items()))
             converge(Path(folder))
             swarm()
             ways = {"": HOSTS["docker2"], **containers()}
-            best = dict.fromkeys(ways, 0.0)
+            found: dict[str, list[float]] = {network: [] for network in ways}
             for _round in range(int(rounds)):
                 for network, address in ways.items():
-                    best[network] = max(best[network], measure(network, address, seconds))
+                    found[network].append(measure(network, address, seconds))
         finally:
             lab("down")
-    names = {"": "bare underlay, host to host", "hostgw": "host-gw", SWARM: "Docker Swarm's overlay"}
-    rows = [{"way": names.get(way, way), "gbit": gbit, "of_underlay": gbit / best[""]} for way, gbit in best.items()]
-    print("| from container to container by | Gbit/s | of the underlay |\n|---|---|---|")
-    for row in sorted(rows, key=lambda row: -float(row["gbit"])):
-        print(f"| {row['way']} | {row['gbit']:.1f} | {row['of_underlay']:.0%} |")
+    names = {
+        "": "bare underlay, host to host",
+        "hostgw": "host-gw",
+        "direct": "vxlan with direct_routing, on one underlay subnet",
+        SWARM: "Docker Swarm's overlay",
+    }
+    middle = {way: statistics.median(values) for way, values in found.items()}
+    rows = [
+        {"way": names.get(way, way), "gbit": gbit, "of_underlay": gbit / middle[""], "of_swarm": gbit / middle[SWARM]}
+        for way, gbit in sorted(middle.items(), key=lambda item: -item[1])
+    ]
+    print("| from container to container by | Gbit/s | of the underlay | of Swarm |\n|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['way']} | {row['gbit']:.1f} | {row['of_underlay']:.0%} | {row['of_swarm']:.0%} |")
     (ROOT / ".cache").mkdir(exist_ok=True)
     (ROOT / ".cache/bench-throughput.json").write_text(json.dumps(rows, indent=2) + "\n")
-    if best["vxlan"] < best[SWARM]:
-        raise SystemExit("vxlan is slower than Swarm's overlay")
 
 
 if __name__ == "__main__":
