@@ -8,7 +8,7 @@
     make bench-throughput [SECONDS=2 ROUNDS=7]
 
 All in one run on the same two hosts, in turns, so that what else the machine does hits all alike; the median of the rounds
-counts. What is compared is the share of the bare underlay's and of Swarm's throughput. iperf3 runs in the containers' namespaces.
+counts. Compared is the share of the bare underlay's and of Swarm's throughput. iperf3 runs in the containers' namespaces.
 """
 
 from __future__ import annotations

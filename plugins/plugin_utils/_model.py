@@ -142,7 +142,7 @@ class Network:
         if self.bridge_name:
             return self.bridge_name
         if self.attach == "docker_network":
-            return f"br.{self.vni}" if self.vni else f"br.{self.name}"
+            return f"br.{self.vni}" if self.vni else bridge_of(self.name)
         return "docker0" if self.attach == "docker0" else ""
 
     @property
@@ -209,6 +209,11 @@ class Plan:
                 names |= (others if node in some else frozenset()) | (some if node in others else frozenset())
             record["peers"] = sorted(names - {node})
         return record
+
+
+def bridge_of(network: str) -> str:
+    """A device name of at most 15 characters for a network without a VNI."""
+    return f"br.{network}" if len(network) <= 12 else f"br.{hashlib.sha256(network.encode()).hexdigest()[:12]}"
 
 
 def vtep_mac(network: str, vni: int, node: str) -> str:

@@ -18,6 +18,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._model import (
     Network,
     Node,
     Underlay,
+    bridge_of,
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._values import (
     as_address,
@@ -441,5 +442,5 @@ class Reader:
                 ports[port] = name
                 publish.append({"port": port, "to": to, "by": by})
             containers.append({"name": name, "address": str(address), "publish": publish})
-        bridge = self.device("bridge", f"br.{self.item.get('name')}"[:15])
+        bridge = self.device("bridge", bridge_of(str(self.item.get("name"))))
         return {"bridge_name": bridge, "gateway": str(gateway), "containers": tuple(containers)}

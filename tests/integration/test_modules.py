@@ -143,6 +143,14 @@ def test_the_rest_recreates_and_puts_everything_back(
         assert tables(namespace) == before
 
 
+def test_a_device_with_a_policy_keeps_it_through_a_change(namespace: Namespace, pyroute2: str) -> None:
+    """The kernel works out a changed device's header bits from what the message says: the policy must not get lost."""
+    namespace.converge("vxlan_link", pyroute2, **LINK, gbp=True)
+    done = namespace.converge("vxlan_link", pyroute2, **LINK, gbp=True, ttl=9, tos=8)
+    assert done["operations"][0].startswith("vxlan_link: change vx")
+    assert " gbp" in namespace.sh("ip -d link show dev vx") and "ttl 9" in namespace.sh("ip -d link show dev vx")
+
+
 def test_a_device_over_ipv6_with_ipv6_inside(namespace: Namespace, pyroute2: str) -> None:
     base = {**LINK, "local": "fd65::1", "mtu": 1430, "addresses": ["10.88.50.0/32", "fd00:88::/128"]}
     options: dict[str, Any] = {

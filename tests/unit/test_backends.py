@@ -252,6 +252,14 @@ def test_containers_of_unknown_peers_are_kept() -> None:
     assert section["fdb_entry"][0]["purge"] and section["fdb_entry"][1]["keep_unicast"]
 
 
+def test_the_bridge_of_a_long_name_is_a_device_name() -> None:
+    long = {**HOST_GW, "name": "a-name-longer-than-a-device", "attach": {"docker_network": "x"}}
+    for network in (long, {**BY_HAND, "name": "a-name-longer-than-a-device", "bridge": None}):
+        wanted = {key: value for key, value in network.items() if value is not None}
+        assert len(planned(wanted).networks["a-name-longer-than-a-device"].bridge) == 15
+    assert planned({**HOST_GW, "attach": {"docker_network": "x"}}).networks["gw"].bridge == "br.gw"
+
+
 def test_containers_by_hand() -> None:
     section = host_sections(planned(BY_HAND).as_dict(), "h1")
     assert section["bridge"][0]["name"] == "MyDocker0" and section["bridge"][0]["addresses"] == ["172.16.1.254/16"]
