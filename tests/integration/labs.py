@@ -290,6 +290,10 @@ class Namespace:
 
     def remove(self) -> None:
         run("ip", "netns", "del", self.name)
+        # Those that a test made inside, which are the machine's to list: of a test that failed.
+        for name in run("ip", "netns", "list").stdout.split():
+            if name.startswith(self.name + "-"):
+                run("ip", "netns", "del", name)
 
     def sh(self, command: str, check: bool = True) -> str:
         return run("nsenter", f"--net=/run/netns/{self.name}", "sh", "-c", command, check=check).stdout

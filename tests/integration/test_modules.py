@@ -419,6 +419,42 @@ def test_a_failure_after_the_network_part_undoes_it(namespace: Namespace) -> Non
     assert "agentless" not in after[1] and after[1].splitlines()[-1] == before[1].splitlines()[-1]
 
 
+def test_a_failure_undoes_bridges_and_namespaces(namespace: Namespace) -> None:
+    """What was there is there again as it was, with what was on it; what was not is gone."""
+    bridge = {"name": "br.7", "mac": mac(7), "mtu": 1450, "alias": "agentless.overlay:x", "addresses": ["172.16.1.254/16"]}
+    inside = {"network": "x", "bridge": "br.7", "gateway": "172.16.1.254", "mtu": 1450}
+    first = {"name": f"{namespace.name}-a", "address": "172.16.1.1/16", **inside}
+    second = {"name": f"{namespace.name}-b", "address": "172.16.1.2/16", **inside}
+    namespace.converge("overlay_host", bridge=[bridge], sandbox=[first])
+    inner = f"ip -n {namespace.name}-a"
+    look = f"ip -br link | grep -v ao; ip -4 -br address; {inner} -br -4 address | sed 's/@[a-z0-9]*//'; {inner} route"
+    before = namespace.sh(look)
+    for wanted in (
+        {"bridge": [{**bridge, "mtu": 1400, "addresses": ["172.16.9.254/16"]}], "sandbox": [first, second]},
+        {"bridge": [], "sandbox": []},
+        {
+            "bridge": [bridge, {**bridge, "name": "br.8", "mac": mac(8), "addresses": []}],
+            "sandbox": [{**first, "gateway": "172.16.1.9"}],
+        },
+    ):
+        answer = namespace.module("overlay_host", fails=True, **wanted, files=[{"path": "/proc/nowhere/file", "content": "x"}])
+        assert "the host is as it was" in answer["msg"], answer["msg"]
+        assert namespace.sh(look) == before
+        assert f"{namespace.name}-b" not in namespace.sh("ip netns list")
+    # Half of one, as a run leaves it that is killed, is made whole; and somebody else's namespace is not taken.
+    namespace.sh(f"ip netns del {namespace.name}-a; sleep 0.2")
+    namespace.converge("overlay_host", bridge=[bridge], sandbox=[first])
+    assert namespace.sh(look) == before
+    namespace.sh(f"ip netns add {namespace.name}-b")
+    try:
+        answer = namespace.module("overlay_host", fails=True, sandbox=[first, second])
+        assert f"there is a namespace {namespace.name}-b already" in answer["msg"]
+    finally:
+        namespace.sh(f"ip netns del {namespace.name}-b")
+    namespace.converge("overlay_host", bridge=[], sandbox=[])
+    assert namespace.name + "-a" not in namespace.sh("ip netns list") and "br.7" not in namespace.sh("ip link")
+
+
 def test_a_connected_network_is_not_replaced(namespace: Namespace) -> None:
     namespace.module("vxlan_link", **LINK)
     namespace.sh("ip link add br9 type bridge; ip link set br9 up; ip addr add 10.100.2.1/24 dev br9")
