@@ -127,7 +127,7 @@ class DockerNetworks(Resource[DockerNetwork]):
             ranges = item.get("ip_ranges") or [""] * len(item["subnets"])
             trusted = [device for device in item["devices"] if device]
             if "" in item["devices"]:
-                # Stands for the device that leads to the peers.
+                # Stands for the underlay device.
                 trusted += [_device_to(host, address) for address in item["via"]]
             options = options_for(docker.release, {**item, "devices": trusted})
             entry = DockerNetwork(item["name"], item["network"], tuple(zip(item["subnets"], item["gateways"], ranges)), options)

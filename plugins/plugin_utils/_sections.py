@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -114,50 +115,31 @@ def _routed(sections: Sections, network: Mapping[str, Any], node: str, allow_ren
     own = network["nodes"][node]
     peers = peers_of(network, node)
     routes = sections["route_entry"][0]["entries"]
-    devices: list[str] = []
-    if network["backend"] == "vxlan":
-        ways: list[tuple[str, int, int, Any]] = [(network["device"], network["vni"], network["port"], "vtep_mac")]
-        ways += [(item["device"], item["vni"], item["port"], number) for number, item in enumerate(network["parallel"])]
-        devices = [device for device, _vni, _port, _mac in ways]
-        for device, vni, port, which in ways:
-
-            def mac(record: Mapping[str, Any], which: Any = which) -> str:
-                return str(record["vtep_mac"] if which == "vtep_mac" else record["parallel_macs"][which])
-
-            sections["vxlan_link"][0]["entries"].append(
-                _device(
-                    {**network, "device": device, "vni": vni, "port": port},
-                    {**own, "vtep_mac": mac(own)},
-                    learning=False,
-                    addresses=[_host_address(lease["vtep_ip"]) for lease in own["leases"]],
-                )
+    tunnels = [network, *network["parallel"]] if network["backend"] == "vxlan" else []
+    devices = [tunnel["device"] for tunnel in tunnels]
+    tunnelled = [peer for peer in peers.values() if _tunnelled(network, own, peer)]
+    for number, tunnel in enumerate(tunnels):
+        sections["vxlan_link"][0]["entries"].append(
+            _device(
+                {**network, **tunnel},
+                {**own, "vtep_mac": _mac(own, number)},
+                learning=False,
+                addresses=[_host_address(lease["vtep_ip"]) for lease in own["leases"]],
             )
-            tunnelled = [peer for peer in peers.values() if _tunnelled(network, own, peer)]
-            sections["neigh_entry"].append(
-                {
-                    "device": device,
-                    "entries": [
-                        {"dst": lease["vtep_ip"], "lladdr": mac(peer)}
-                        for peer in tunnelled
-                        for lease in peer["leases"]
-                        if not _direct(network, own, peer, lease)
-                    ],
-                    "purge": True,
-                }
-            )
-            sections["fdb_entry"].append(
-                {
-                    "device": device,
-                    "entries": [{"mac": mac(peer), "dst": peer["underlay_ip"]} for peer in tunnelled],
-                    "purge": True,
-                }
-            )
-    straight = False
+        )
+        neighbours = [
+            {"dst": lease["vtep_ip"], "lladdr": _mac(peer, number)}
+            for peer in tunnelled
+            for lease in peer["leases"]
+            if not _direct(network, own, peer, lease)
+        ]
+        fdb = [{"mac": _mac(peer, number), "dst": peer["underlay_ip"]} for peer in tunnelled]
+        sections["neigh_entry"].append({"device": tunnel["device"], "entries": neighbours, "purge": True})
+        sections["fdb_entry"].append({"device": tunnel["device"], "entries": fdb, "purge": True})
     for peer in peers.values():
         for lease in peer["leases"]:
             way = _direct(network, own, peer, lease)
             if way:
-                straight = True
                 routes.append({"dst": lease["subnet"], "gateway": way})
             else:
                 routes.append(
@@ -167,13 +149,19 @@ def _routed(sections: Sections, network: Mapping[str, Any], node: str, allow_ren
         "network": network["name"],
         "cidrs": network["cidrs"],
         "leases": [lease["subnet"] for lease in own["leases"]],
-        "devices": devices + ([""] if straight else []),
+        # Ready before the first peer without a tunnel comes: Docker 28 cannot be told later.
+        "devices": devices + ([""] if "segments" in own else []),
         "bridge": network["bridge"],
     }
     if devices:
         firewall.update(_senders(network, peers))
     sections["firewall"].append(firewall)
-    _attach_routed(sections, network, own, peers, allow_renumber)
+    _attach_routed(sections, network, own, allow_renumber)
+
+
+def _mac(record: Mapping[str, Any], number: int) -> str:
+    """The MAC of a node's VTEP: of the network's own, or of one beside it."""
+    return str([record["vtep_mac"], *record.get("parallel_macs", [])][number])
 
 
 def _host_address(address: str) -> str:
@@ -204,9 +192,15 @@ def _senders(network: Mapping[str, Any], peers: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _attach_routed(
-    sections: Sections, network: Mapping[str, Any], own: Mapping[str, Any], peers: Mapping[str, Any], allow_renumber: bool
-) -> None:
+def _neighbouring(own: Mapping[str, Any]) -> list[str]:
+    """An address that the host's underlay device leads to, and that is not the host's own."""
+    for version, segment in sorted(own.get("segments", {}).items()):
+        first, second = (str(ipaddress.ip_network(segment)[number]) for number in (1, 2))
+        return [second if own["via"].get(version) == first else first]
+    return []
+
+
+def _attach_routed(sections: Sections, network: Mapping[str, Any], own: Mapping[str, Any], allow_renumber: bool) -> None:
     gateways = [f"{lease['gateway']}/{lease['subnet'].partition('/')[2]}" for lease in own["leases"]]
     if network["docker_network"]:
         sections["docker_network"].append(
@@ -217,8 +211,8 @@ def _attach_routed(
                 "gateways": [lease["gateway"] for lease in own["leases"]],
                 "bridge": network["bridge"],
                 "devices": sections["firewall"][-1]["devices"],
-                # Behind which device a peer is that no tunnel leads to, only the host knows.
-                "via": sorted(address for peer in peers.values() for address in peer.get("via", {}).values())[:1],
+                # The name of the underlay device only the host knows.
+                "via": _neighbouring(own),
                 "mtu": network["mtu"],
                 "masquerade": False,
             }

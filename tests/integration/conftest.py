@@ -19,7 +19,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 # The longest first: a worker takes a file at a time, and the last one should be a short one.
-LONGEST = ("test_machines", "test_overlay", "test_drift", "test_molecule", "test_modules", "test_sanity")
+LONGEST = (
+    *(
+        "test_machines",
+        "test_backends",
+        "test_modules",
+        "test_drift",
+        "test_overlay",
+        "test_changes",
+        "test_molecule",
+        "test_sanity",
+    ),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

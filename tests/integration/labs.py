@@ -177,24 +177,30 @@ class Lab:
         return self.sh(host, f"{request} | docker exec -i c1 nc -w 5 {address} 8080")
 
     def state(self, host: str) -> dict[str, Any]:
-        """Everything of the overlay on a host, as programs see it that are not ours."""
-        link = self.json(host, "ip -j -d link show dev vxlan.88 2>/dev/null || true")
-        for item in link:
+        """Everything of the overlay on a host, as programs see it that are not ours; in one call, as it is asked often."""
+        asked = {
+            "link": "ip -j -d link show dev vxlan.88 2>/dev/null || echo []",
+            "address": "ip -4 -o address show dev vxlan.88 2>/dev/null | sed 's/^[0-9]*: //'",
+            "neigh": "ip neigh show nud permanent dev vxlan.88 2>/dev/null | sort",
+            "fdb": "bridge fdb show dev vxlan.88 2>/dev/null | sort",
+            "route": "ip route show table main | sort",
+            "nft": "nft -s list table inet agentless_overlay 2>/dev/null",
+            "docker-user": "iptables -S DOCKER-USER 2>/dev/null",
+            "forward": "sysctl -n net.ipv4.ip_forward",
+            "subnet.env": "cat /run/flannel/subnet.env 2>/dev/null",
+            "boot": "cat /etc/agentless-overlay/boot.sh 2>/dev/null",
+            "daemon.json": "cat /etc/docker/daemon.json 2>/dev/null",
+        }
+        mark = "=-=-="
+        said = self.sh(host, f"; echo {mark}; ".join(asked.values()) + "; true").split(f"{mark}\n")
+        found: dict[str, Any] = dict(zip(asked, said, strict=True))
+        found["link"] = json.loads(found["link"])
+        for item in found["link"]:
             for name in ("ifindex", "stats64", "qdisc"):
                 item.pop(name, None)
-        return {
-            "link": link,
-            "address": self.sh(host, "ip -4 -o address show dev vxlan.88 2>/dev/null | sed 's/^[0-9]*: //' || true"),
-            "neigh": sorted(self.sh(host, "ip neigh show nud permanent dev vxlan.88 2>/dev/null || true").splitlines()),
-            "fdb": sorted(self.sh(host, "bridge fdb show dev vxlan.88 2>/dev/null || true").splitlines()),
-            "route": sorted(self.sh(host, "ip route show table main").splitlines()),
-            "nft": self.sh(host, "nft -s list table inet agentless_overlay 2>/dev/null || true"),
-            "docker-user": self.sh(host, "iptables -S DOCKER-USER 2>/dev/null || true"),
-            "forward": self.sh(host, "sysctl -n net.ipv4.ip_forward"),
-            "subnet.env": self.sh(host, "cat /run/flannel/subnet.env 2>/dev/null || true"),
-            "boot": self.sh(host, "cat /etc/agentless-overlay/boot.sh 2>/dev/null || true"),
-            "daemon.json": self.sh(host, "cat /etc/docker/daemon.json 2>/dev/null || true"),
-        }
+        for name in ("neigh", "fdb", "route"):
+            found[name] = found[name].splitlines()
+        return found
 
 
 class Machines(Lab):

@@ -193,6 +193,13 @@ def test_only_peers_on_one_subnet_are_reached_without_the_tunnel() -> None:
     assert direct == ["192.168.65.2"] and len(ways) == 2
     assert [entry["dst"] for entry in section["fdb_entry"][0]["entries"]] == ["192.168.66.3"]
     assert section["firewall"][0]["devices"] == ["vxlan.88", ""]
+    # One that is alone on its subnet lets them in as well: its Docker network could not be told later.
+    alone = {**network, "attach": {"docker_network": "x"}}
+    section = host_sections(planned(alone, *fleet).as_dict(), "h3")
+    assert section["docker_network"][0]["devices"] == ["vxlan.88", ""] and section["docker_network"][0]["via"] == [
+        "192.168.66.1"
+    ]
+    assert host_sections(planned(alone, *fleet).as_dict(), "h1")["docker_network"][0]["via"] == ["192.168.65.2"]
 
 
 def test_members_and_peers() -> None:
