@@ -259,7 +259,8 @@ def test_teardown_leaves_the_host_as_it_was(lab: Machines, before: dict[str, lis
     assert busy.code == 2 and "Nothing was changed" in busy.text and "c1" in busy.text
     for host in lab.hosts:
         # A bridge without a port takes a moment to say so.
-        lab.sh(host, "docker rm -f $(docker ps -aq); while ip -br link show type bridge | grep -q ' UP '; do sleep 0.2; done")
+        waiting = "while ip -br link show type bridge | grep -E '^(docker0|br.89)' | grep -q ' UP '; do sleep 0.2; done"
+        lab.sh(host, f"docker rm -f $(docker ps -aq); {waiting}")
     during = {host: listing(lab, host) for host in lab.hosts}
     predicted = lab.play("--check", "--diff", playbook="playbooks/teardown.yml")
     assert predicted.code == 0, predicted.output
