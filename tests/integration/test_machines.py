@@ -215,7 +215,7 @@ def by_hand(lab: Machines, host: str) -> None:
         for client in (other, host):
             line = get.format(lab.hosts[host]["ansible_host"], port)
             assert lab.sh(client, f'python3 -c "{line}"').strip() == host, (port, client)
-    assert "systemd-socket-proxyd 172.16.1.1:8080" in lab.sh(host, "ps -ef | grep [p]roxyd")
+    assert "systemd-socket-proxyd 172.16.1.1:8080" in lab.sh(host, "ps -efww | grep [p]roxyd")
     lab.sh(host, "systemctl stop serve-Container_ns1 serve-Container_ns2")
 
 
