@@ -308,7 +308,12 @@ def test_docker0_gets_ipv6_as_well(lab: Backends) -> None:
     lab.write_inventory()
     told = lab.play("--check", "--diff", "-e", "overlay_docker_restart=always")
     done = lab.play("--diff", "-e", "overlay_docker_restart=always")
-    assert hosts_diffs(done) == hosts_diffs(told)
+    assert done.code == 0 and told.code == 0, done.output
+    for host in HOSTS:
+        # The containers' new MACs nobody can predict.
+        for section in set(done.diffs[host]) | set(told.diffs[host]):
+            if "leases" not in section and section not in ("neigh_entry", "fdb_entry"):
+                assert done.diffs[host][section] == told.diffs[host][section], section
     keys = {host: lab.json(host, "cat /etc/docker/daemon.json") for host in HOSTS}
     assert keys["docker1"]["ipv6"] and keys["docker1"]["fixed-cidr-v6"].startswith("fd00:88:") and "bip6" not in keys["docker1"]
     assert keys["docker2"]["ipv6"] and keys["docker2"]["bip6"].endswith("::1/64") and "fixed-cidr-v6" not in keys["docker2"]
