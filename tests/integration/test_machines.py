@@ -378,7 +378,7 @@ def test_firewalld_and_docker_restart_and_the_rules_hold(lab: Machines) -> None:
             lab.sh("trixie", command)
             assert lab.pairs(seconds=10) == [], command
             rules = lab.sh("trixie", "nft list table inet agentless_overlay; iptables -S DOCKER-USER")
-            assert "counter packets" in rules and rules.count("agentless.overlay:") == 4, command
+            assert "counter packets" in rules and rules.count("agentless.overlay:") == 6, command
         unchanged(lab)
     finally:
         lab.sh("trixie", f"systemctl stop firewalld; {RESTART}")
@@ -424,7 +424,7 @@ def test_networkd_and_networkmanager_leave_our_device_alone(lab: Machines) -> No
 # Harm.
 
 HARM = {
-    "iptables -F DOCKER-USER; nft delete table inet agentless_overlay": ("firewall", 18),
+    "iptables -F DOCKER-USER; nft delete table inet agentless_overlay": ("firewall", 22),
     # The line, and that the unit is enabled and has not failed.
     "sed -i s/Before=/After=/ /etc/systemd/system/agentless-overlay.service; systemctl disable agentless-overlay": ("boot", 4),
     "sed -i s/yes/no/ /etc/systemd/network/10-agentless-overlay.network": ("managers", 2),
