@@ -124,13 +124,9 @@ class Bridges(Resource[Bridge]):
 
     @staticmethod
     def _apply(host: Host, op: Op[Bridge]) -> None:
-        def send(kind: int, flags: int, fields: Dict[str, Any], attrs: Sequence[Any] = ()) -> None:
-            for error in host.session.write([Message(kind, flags, ifinfmsg, fields, attrs)]).values():
-                raise error
-
         entry = op.entry
         if op.after is None:
-            send(RTM_DELLINK, 0, {"index": host.index(entry.name)})
+            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
             host.indexes[entry.name] = None
             return
         attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
@@ -138,10 +134,10 @@ class Bridges(Resource[Bridge]):
         if op.before is None:
             kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
             create = [("IFLA_IFNAME", entry.name), *attrs, kind]
-            send(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {"index": entry.index}, create)
+            host.session.write_one(Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": entry.index}, create))
             host.indexes.pop(entry.name, None)
             attrs = []
         # The kernel gives no alias to a device that it makes.
         attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP}
-        send(RTM_NEWLINK, 0, dict(state, index=host.index(entry.name)), attrs)
+        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(state, index=host.index(entry.name)), attrs))

@@ -327,14 +327,14 @@ class Links(Resource[Link]):
         data = self._data(host, link, None if fresh else changed) if link is not None else []
         info = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]})]
         if link is None or op.recreate:
-            self._send(host, Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(name)}))
+            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(name)}))
             host.indexes[name] = None
         if link is None:
             return
         if fresh:
             attrs: List[Any] = [("IFLA_IFNAME", name), *info, *self._device(link, ("mac", "mtu"))]
             index = op.before.index if op.before is not None else link.index
-            self._send(host, Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs))
+            host.session.write_one(Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs))
             del host.indexes[name]
             changed = ["alias", "up", "master", "neigh_suppress"]
         elif data:
@@ -353,13 +353,8 @@ class Links(Resource[Link]):
             slave = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": port})]
             self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
 
-    @staticmethod
-    def _send(host: Host, message: Message) -> None:
-        for error in host.session.write([message]).values():
-            raise error
-
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
-        self._send(host, Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))
+        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))
 
     @staticmethod
     def _device(link: Link, options: Sequence[str]) -> List[Any]:

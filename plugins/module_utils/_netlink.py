@@ -307,6 +307,11 @@ class Session:
                     break
         return failed
 
+    def write_one(self, message: Message) -> None:
+        """Send one message; raise what the kernel says against it."""
+        for error in self.write([message]).values():
+            raise error
+
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import peers_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import docker_name, peers_of
 
 _LAYERS = (
     ("outer MAC", "outer_mac"),
@@ -37,7 +37,7 @@ def pair(plan: Mapping[str, Any], src: str, dst: str, name: str = "") -> dict[st
                 "network": network["name"],
                 "vni": network["vni"],
                 "port": network["port"],
-                "docker_network": network["docker_network"] or ("bridge" if network["attach"] == "docker0" else ""),
+                "docker_network": docker_name(network),
                 "address": lease["gateway"],
                 "underlay": {host: network["nodes"][host]["underlay_ip"] for host in (src, dst)},
             }

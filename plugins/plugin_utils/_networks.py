@@ -61,7 +61,6 @@ _LINK_OPTIONS: dict[str, Any] = {
     "l3miss": bool,
     "localbypass": bool,
 }
-Wrong = Callable[..., None]
 
 
 class Reader:

@@ -12,8 +12,6 @@ from typing import Any
 
 MARK = "agentless.overlay:"
 SUBNET_ENV = "/run/flannel/subnet.env"
-# On a part that is of the moment, until the sections are complete.
-_MOMENT = "moment"
 Sections = dict[str, list[dict[str, Any]]]
 
 
@@ -53,13 +51,18 @@ def host_sections(
         elif network["backend"] in ("vxlan", "host-gw"):
             _routed(sections, network, node, allow_renumber)
         else:
-            _flat(sections, network, node, containers or {})
+            _flat(sections, network, node)
     _forwarding(sections, mine)
     _managers(sections, mine)
     if not sections["docker_bip"]:
         # What an earlier run put into daemon.json, for a network that had docker0 then.
         sections["docker_bip"].append({"state": "absent"})
-    _for_boot(sections)
+    static = [network for network in mine if network["static"]]
+    if static:
+        # Not for the next boot: the containers will be others then.
+        sections["boot"][0]["sections"] = {name: list(parts) for name, parts in sections.items() if name != "boot"}
+    for network in static:
+        _static(sections, network, node, containers or {})
     return sections
 
 
@@ -117,7 +120,8 @@ def _routed(sections: Sections, network: Mapping[str, Any], node: str, allow_ren
     routes = sections["route_entry"][0]["entries"]
     tunnels = [network, *network["parallel"]] if network["backend"] == "vxlan" else []
     devices = [tunnel["device"] for tunnel in tunnels]
-    tunnelled = [peer for peer in peers.values() if _tunnelled(network, own, peer)]
+    ways = [(peer, lease, _direct(network, own, peer, lease)) for peer in peers.values() for lease in peer["leases"]]
+    tunnelled = [(peer, lease) for peer, lease, way in ways if not way]
     for number, tunnel in enumerate(tunnels):
         sections["vxlan_link"][0]["entries"].append(
             _device(
@@ -127,24 +131,18 @@ def _routed(sections: Sections, network: Mapping[str, Any], node: str, allow_ren
                 addresses=[_host_address(lease["vtep_ip"]) for lease in own["leases"]],
             )
         )
-        neighbours = [
-            {"dst": lease["vtep_ip"], "lladdr": _mac(peer, number)}
-            for peer in tunnelled
-            for lease in peer["leases"]
-            if not _direct(network, own, peer, lease)
-        ]
-        fdb = [{"mac": _mac(peer, number), "dst": peer["underlay_ip"]} for peer in tunnelled]
+        neighbours = [{"dst": lease["vtep_ip"], "lladdr": _mac(peer, number)} for peer, lease in tunnelled]
+        # One of a peer, whatever leases of it are behind the tunnel.
+        fdb = {_mac(peer, number): peer["underlay_ip"] for peer, _lease in tunnelled}
         sections["neigh_entry"].append({"device": tunnel["device"], "entries": neighbours, "purge": True})
-        sections["fdb_entry"].append({"device": tunnel["device"], "entries": fdb, "purge": True})
-    for peer in peers.values():
-        for lease in peer["leases"]:
-            way = _direct(network, own, peer, lease)
-            if way:
-                routes.append({"dst": lease["subnet"], "gateway": way})
-            else:
-                routes.append(
-                    {"dst": lease["subnet"], "gateway": lease["vtep_ip"], "device": network["device"], "onlink": True}
-                )
+        entries = [{"mac": mac, "dst": address} for mac, address in fdb.items()]
+        sections["fdb_entry"].append({"device": tunnel["device"], "entries": entries, "purge": True})
+    routes += [
+        {"dst": lease["subnet"], "gateway": way}
+        if way
+        else {"dst": lease["subnet"], "gateway": lease["vtep_ip"], "device": network["device"], "onlink": True}
+        for _peer, lease, way in ways
+    ]
     firewall = {
         "network": network["name"],
         "cidrs": network["cidrs"],
@@ -177,10 +175,6 @@ def _direct(network: Mapping[str, Any], own: Mapping[str, Any], peer: Mapping[st
     if subnet is None or peer["segments"].get(version) != subnet:
         return ""
     return str(peer["via"].get(version, ""))
-
-
-def _tunnelled(network: Mapping[str, Any], own: Mapping[str, Any], peer: Mapping[str, Any]) -> bool:
-    return any(not _direct(network, own, peer, lease) for lease in peer["leases"])
 
 
 def _senders(network: Mapping[str, Any], peers: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,7 +223,7 @@ def _attach_routed(sections: Sections, network: Mapping[str, Any], own: Mapping[
     sections["docker_bip"].append({**bips, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber})
 
 
-def _flat(sections: Sections, network: Mapping[str, Any], node: str, containers: Mapping[str, Any]) -> None:
+def _flat(sections: Sections, network: Mapping[str, Any], node: str) -> None:
     """One subnet for all nodes, as if they were on one switch."""
     own = network["nodes"][node]
     peers = peers_of(network, node)
@@ -269,43 +263,26 @@ def _flat(sections: Sections, network: Mapping[str, Any], node: str, containers:
             }
         )
     sections["vxlan_link"][0]["entries"].append(_device(network, own, **more))
-    # Of a peer that nobody asked what runs on it, what is there stays.
-    known = not network["static"] or set(peers) <= set(containers)
     fdb: list[dict[str, Any]] = []
     if network["backend"] == "l2":
         # Head-end replication: what is for all goes to each.
         fdb += [{"mac": "00:00:00:00:00:00", "dst": peer["underlay_ip"]} for peer in peers.values()]
     sections["fdb_entry"].append({"device": network["device"], "entries": fdb, "purge": True})
-    if network["static"]:
-        _static(sections, network, peers, containers, known)
     sections["firewall"].append({"network": network["name"], **_senders(network, peers)})
 
 
-def _static(
-    sections: Sections, network: Mapping[str, Any], peers: Mapping[str, Any], containers: Mapping[str, Any], known: bool
-) -> None:
-    """The peers' containers of this moment, so that nobody has to ask for them. After the next boot they will be others."""
+def _static(sections: Sections, network: Mapping[str, Any], node: str, containers: Mapping[str, Any]) -> None:
+    """The peers' containers of this moment, so that nobody has to ask for them."""
+    peers = peers_of(network, node)
+    # Of a peer that nobody asked what runs on it, what is there stays.
+    known = set(peers) <= set(containers)
     fdb, neighbours = [], []
     for name, peer in peers.items():
         for container in (containers.get(name) or {}).get(network["docker_network"], []):
             fdb.append({"mac": container["mac"], "dst": peer["underlay_ip"]})
             neighbours += [{"dst": address, "lladdr": container["mac"]} for address in container["addresses"]]
-    if "sections" not in sections["boot"][0]:
-        sections["boot"][0]["sections"] = {}
-    sections["fdb_entry"].append(
-        {"device": network["device"], "entries": fdb, "purge": True, "keep_unicast": not known, _MOMENT: True}
-    )
-    sections["neigh_entry"].append({"device": network["bridge"], "entries": neighbours, "purge": known, _MOMENT: True})
-
-
-def _for_boot(sections: Sections) -> None:
-    """Where there is something of the moment, the boot script gets sections of its own, without it."""
-    if sections["boot"] and "sections" in sections["boot"][0]:
-        lasting = {name: [part for part in parts if _MOMENT not in part] for name, parts in sections.items() if name != "boot"}
-        sections["boot"][0]["sections"] = lasting
-    for parts in sections.values():
-        for part in parts:
-            part.pop(_MOMENT, None)
+    sections["fdb_entry"].append({"device": network["device"], "entries": fdb, "purge": True, "keep_unicast": not known})
+    sections["neigh_entry"].append({"device": network["bridge"], "entries": neighbours, "purge": known})
 
 
 def _by_hand(sections: Sections, network: Mapping[str, Any]) -> None:
@@ -376,7 +353,7 @@ def probe_targets(
     for network in plan["networks"].values():
         if node not in network["nodes"] or network["attach"] == "namespace":
             continue
-        docker_network = network["docker_network"] or ("bridge" if network["attach"] == "docker0" else "")
+        docker_network = docker_name(network)
         shared = {"network": docker_network, "mtu": network["mtu"]}
         for name, peer in peers_of(network, node).items():
             pending = name in waiting and docker_network == "bridge"
@@ -398,16 +375,14 @@ def probe_targets(
     return targets
 
 
+def docker_name(network: Mapping[str, Any]) -> str:
+    """What Docker calls the network that the leases go to; empty where they go to none."""
+    return str(network["docker_network"] or ("bridge" if network["attach"] == "docker0" else ""))
+
+
 def docker_networks(plan: Mapping[str, Any]) -> list[str]:
     """The Docker networks that hold leases, as Docker calls them."""
-    names = {"docker0": "bridge"}
-    return sorted(
-        {
-            network["docker_network"] or names[network["attach"]]
-            for network in plan["networks"].values()
-            if network["docker_network"] or network["attach"] in names
-        }
-    )
+    return sorted({docker_name(network) for network in plan["networks"].values()} - {""})
 
 
 def static_networks(plan: Mapping[str, Any]) -> list[str]:
