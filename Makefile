@@ -11,12 +11,12 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 LAB := bash roles/lab/files/lab.sh
 PLAY := $(BIN)/ansible-playbook -i inventory/
-OLD := .cache/pyroute2-0.7.2
+OLD := .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
 export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 
 .DELETE_ON_ERROR:
-.PHONY: help demo packages lab lab-down converge test lint sanity check soak molecule bench bench-throughput clean root
+.PHONY: help demo packages lab lab-down converge test lint sanity check soak molecule bench bench-strategy bench-throughput clean root
 
 help: ## this list
 	@awk -F ' ?## ?' '/^[a-z-]+:.*##/ {split($$1, name, ":"); printf "make %-16s %s\n", name[1], $$2}' Makefile
@@ -24,18 +24,18 @@ help: ## this list
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "This needs root: the lab's hosts are network namespaces with a dockerd each." >&2; exit 1; }
 
-$(VENV)/ready: requirements.txt
+$(VENV)/ready: requirements.txt meta/requirements.txt
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; }
 	python3 -m venv $(VENV)
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	@touch $@
 
-$(OLD)/ready: $(VENV)/ready
-	$(BIN)/pip install --quiet --target $(OLD) pyroute2==0.7.2
+.cache/pyroute2-%/ready: $(VENV)/ready
+	$(BIN)/pip install --quiet --target $(@D) pyroute2==$*
 	@touch $@
 
 packages: root $(VENV)/ready
-	@missing=$$($(BIN)/bindep --brief --file bindep.txt lab) || { \
+	@missing=$$($(BIN)/bindep --brief --file bindep.txt lab $(PROFILE)) || { \
 	  echo "installing: $$(echo $$missing)"; apt-get update -q >/dev/null && \
 	  DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -q --no-install-recommends $$missing >/dev/null; }
 
@@ -62,16 +62,22 @@ lint: $(VENV)/ready ## ansible-lint, yamllint, ruff, mypy
 sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collection
 	bash tests/sanity.sh
 
-check: packages $(OLD)/ready ## unit and integration tests, molecule and ansible-test sanity among them
+check: PROFILE = test
+check: packages $(OLD) ## unit and integration tests, molecule and ansible-test sanity among them
 	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: packages ## our modules beside iproute2's batches; N="100 1000" for how many peers
-	$(BIN)/python bench/entries.py $(N)
+bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner; PEERS, HOSTS and NODES for how many
+	$(BIN)/python bench/peers.py $(PEERS)
+	$(BIN)/python bench/fleet.py $(HOSTS)
+	$(BIN)/python bench/planner.py $(NODES)
+
+bench-strategy: packages ## playbooks over SSH, by Ansible's strategy and by mitogen's
+	$(BIN)/python bench/strategy.py $(ROUNDS)
 
 bench-throughput: packages ## iperf3 between containers, by each kind of network and by Swarm's overlay
 	$(BIN)/python bench/throughput.py $(SECONDS) $(ROUNDS)
 
-soak: packages $(OLD)/ready ## thirty runs that are killed at a random moment
+soak: packages $(OLD) ## thirty runs that are killed at a random moment
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
 
 molecule: packages ## the molecule scenarios: the lab, and three booted machines
@@ -80,4 +86,4 @@ molecule: packages ## the molecule scenarios: the lab, and three booted machines
 test: lint check ## everything that has to pass
 
 clean: ## remove what was built here
-	rm -rf $(VENV) .cache .ansible .mypy_cache .pytest_cache .ruff_cache *.tar.gz
+	rm -rf $(VENV) .cache overlay-report .ansible .mypy_cache .pytest_cache .ruff_cache *.tar.gz

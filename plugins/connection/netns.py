@@ -11,7 +11,7 @@ version_added: 1.0.0
 author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Enters the network, mount, process and host name space of a lab host that C(playbooks/lab.yml) made.
-  - Enters the network namespace alone where the lab host has no process of its own (a lab without Docker).
+  - Enters the network namespace alone where no process is named.
   - Needs root on the controller, which is the lab's machine.
 options:
   netns_name:

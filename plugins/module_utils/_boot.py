@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, Union
 
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address, Addresses
@@ -23,6 +23,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._files import Fi
 from ansible_collections.agentless.overlay.plugins.module_utils._firewall import CHAIN, Firewall, Rule, nft_script
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Link, Links
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour, Neighbours
+from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import Nexthops
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Entry,
     Failure,
@@ -181,6 +182,12 @@ def _fdb(entry: FdbEntry) -> str:
     return "fdb %s %s" % ("append" if entry.replicates else "replace", entry)
 
 
+def _route(entry: Route) -> str:
+    # What the nexthop says already, the route must not say.
+    words = replace(entry, gateway=None, device=None, onlink=False) if entry.nexthop else entry
+    return "route replace %s" % words
+
+
 def _write(entry: File) -> str:
     folder = shlex.quote(os.path.dirname(entry.path))
     path = shlex.quote(entry.path)
@@ -230,7 +237,8 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             _batch("ip", (_address(address) for address in addresses)),
             _batch("ip", (_neighbour(entry) for entry in entries(Neighbours()))),
             _batch("bridge", (_fdb(entry) for entry in entries(Fdb()))),
-            _batch("ip", ("route replace %s" % route for route in routes)),
+            _batch("ip", ("nexthop replace %s" % entry for entry in Nexthops.of(routes).values())),
+            _batch("ip", map(_route, routes)),
             *(_sandbox(entry) for entry in entries(Sandboxes())),
             *(_write(entry) for entry in entries(Files()) if entry.path.startswith("/run/")),
             'exit "$failed"\n',

@@ -130,13 +130,14 @@ class Bridges(Resource[Bridge]):
             host.indexes[entry.name] = None
             return
         attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
-        attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
         if op.before is None:
             kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
             create = [("IFLA_IFNAME", entry.name), *attrs, kind]
             host.session.write_one(Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": entry.index}, create))
             host.indexes.pop(entry.name, None)
             attrs = []
+        # Of one that is there: only an MTU that is changed stays when the last port goes (br_change_mtu).
+        attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
         # The kernel gives no alias to a device that it makes.
         attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP}

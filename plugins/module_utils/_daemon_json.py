@@ -185,9 +185,10 @@ class DaemonJson(Resource[File]):
         return bool(spec.path) and (not spec.remove or _docker_api.installed() or os.path.exists(spec.path + BACKUP_SUFFIX))
 
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
-        spec = cast(DaemonSpec, spec)
-        if not spec.path:
+        # A link that is removed lets all be read that may hang on it.
+        if not self.asked(spec):
             return {}
+        spec = cast(DaemonSpec, spec)
         found = read_file(spec.path)
         kept = {suffix: read_file(spec.path + suffix) for suffix in (BACKUP_SUFFIX, BRIDGE_SUFFIX, UNDO_SUFFIX)}
         text = found.content if found is not None else ""
@@ -243,7 +244,8 @@ class DaemonJson(Resource[File]):
         """
         backup = kept[BACKUP_SUFFIX]
         if backup is None:
-            # We never changed the file, and what is in it is not ours.
+            # We never changed the file, and what is in it is not ours; a run that was killed may have kept something.
+            spec.absent |= {(spec.path + suffix,) for suffix in kept}
             return self._facts(spec, docker, []), text
         former = parse_object(backup.content, backup.path)
         recorded = kept[BRIDGE_SUFFIX]
@@ -260,8 +262,13 @@ class DaemonJson(Resource[File]):
         return self._facts(spec, docker, []), rendered
 
     def diff(self, actual: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[Op[File]]:
-        # A copy is made before what it is a copy of changes, and goes after that is back.
-        return sorted(super().diff(actual, wanted), key=lambda op: isinstance(op.entry, Copy) == (op.after is None))
+        # What a run that is killed leaves is read by the next one: that there is a backup says that all that is kept with
+        # it is there, so it comes last of them and goes first. What it is a copy of changes after it, and is back before.
+        def step(op: Op[File]) -> int:
+            place = 2 if not isinstance(op.entry, Copy) else 1 if op.entry.path.endswith(BACKUP_SUFFIX) else 0
+            return place if op.after is not None else -place
+
+        return sorted(super().diff(actual, wanted), key=step)
 
     @staticmethod
     def _refuse(

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import glob
-import http.client
 import ipaddress
 import json
 import os
@@ -18,47 +17,49 @@ import socket
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
+
+if TYPE_CHECKING:
+    from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host
 
 SOCKET = "/var/run/docker.sock"
 _NOBODY = 65534
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP on a socket file."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def api(path: str, socket_path: str, method: str = "GET", data: Any = None) -> Any:
     """The answer of dockerd to a request; None where no dockerd listens, or the answer is empty."""
-    connection = _UnixConnection(socket_path)
-    try:
-        body = json.dumps(data) if data is not None else None
-        connection.request(method, path, body, {"Content-Type": "application/json"} if data is not None else {})
-        answer = connection.getresponse()
-        said = answer.read()
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    except OSError as error:
-        raise OverlayError("docker: dockerd does not answer on %s: %s" % (socket_path, error)) from error
-    finally:
-        connection.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(30)
+        try:
+            sock.connect(socket_path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except OSError as error:
+            raise _silent(socket_path, error) from error
+        # Only where there is somebody to ask: with it come TLS and all of e-mail.
+        import http.client
+
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = sock
+        try:
+            body = json.dumps(data) if data is not None else None
+            connection.request(method, path, body, {"Content-Type": "application/json"} if data is not None else {})
+            answer = connection.getresponse()
+            said = answer.read()
+        except OSError as error:
+            raise _silent(socket_path, error) from error
     if answer.status not in (200, 201, 204):
         raise OverlayError(
             "docker: dockerd answers %s to %s %s: %s"
             % (answer.status, method, path, said[:300].decode(errors="replace").strip())
         )
     return json.loads(said) if said else None
+
+
+def _silent(socket_path: str, error: OSError) -> OverlayError:
+    return OverlayError("docker: dockerd does not answer on %s: %s" % (socket_path, error))
 
 
 @dataclass(frozen=True)

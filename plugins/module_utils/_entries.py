@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message
@@ -23,9 +24,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 
+_MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
+# The part of an IPv4 network's address that has to be 0, by the length of its prefix.
+_MASKS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
+
 
 def listed(
-    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, spec: Spec[Any], instead: str = ""
+    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, spec: Spec[Any], instead: str = "", begin: Any = None
 ) -> Iterator[Tuple[Mapping[str, Any], str]]:
     """Every entry of a section with its state, whether given by plain options or by C(entries).
 
@@ -33,19 +38,22 @@ def listed(
     purges go into C(spec.purge_devices).
 
     @param instead: an option that makes the device unnecessary
+    @param begin: called with each option set before its entries come
     """
     for part in sections.get(section, ()):
-        plain = part.get("entries") is None
-        entries = [part] if plain else part["entries"]
-        if part.get("purge") and part.get("device"):
-            spec.purge_devices.add(part["device"])
+        if begin is not None:
+            begin(part)
+        entries = [part] if part.get("entries") is None else part["entries"]
+        default, purge = part.get("device"), part.get("purge")
+        if purge and default:
+            spec.purge_devices.add(default)
         for entry in entries:
-            item = dict(entry, device=entry.get("device") or part.get("device"))
-            if not item["device"] and not (instead and item.get(instead)):
+            device = entry.get("device") or default
+            if not device and not (instead and entry.get(instead)):
                 raise OverlayError("%s: an entry names no device: %r; set device in it or beside entries" % (section, entry))
-            if part.get("purge") and item["device"]:
-                spec.purge_devices.add(item["device"])
-            yield item, entry.get("state") or part.get("state") or "present"
+            if purge and device:
+                spec.purge_devices.add(device)
+            yield {**entry, "device": device}, entry.get("state") or part.get("state") or "present"
 
 
 class OnDevice(Resource[E]):
@@ -74,12 +82,21 @@ class OnDevice(Resource[E]):
 
 def address_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
     """An IP address in the form the kernel's answers have, or None where the option is not given."""
-    if item.get(option) is None:
-        return None
+    value = item.get(option)
+    if value is None or _is_plain(value):
+        return value
     try:
-        return str(ipaddress.ip_address(item[option]))
+        return str(ipaddress.ip_address(value))
     except ValueError:
-        raise OverlayError("%s: %s: %r is not an IP address" % (section, option, item[option])) from None
+        raise OverlayError("%s: %s: %r is not an IP address" % (section, option, value)) from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is an IPv4 address as the kernel's answers have it: most of thousands are, and this is ten times as fast."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(value)) == value
+    except (OSError, TypeError, ValueError):
+        return False
 
 
 def mac_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
@@ -87,13 +104,16 @@ def mac_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
     value = item.get(option)
     if value is None:
         return None
-    if not re.fullmatch(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}", value):
+    if not _MAC.fullmatch(value):
         raise OverlayError("%s: %s: %r is not a MAC in the form 02:00:00:00:00:01" % (section, option, value))
     return str(value).lower()
 
 
 def network_of(section: str, item: Mapping[str, Any], option: str) -> str:
     """A network in the form the kernel's answers have."""
+    address, _slash, length = str(item[option]).partition("/")
+    if length in _MASKS and _is_plain(address) and not int.from_bytes(socket.inet_aton(address), "big") & _MASKS[length]:
+        return str(item[option])
     try:
         return str(ipaddress.ip_network(item[option]))
     except ValueError as error:

@@ -27,7 +27,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
     RTM_GETNEIGH,
     RTM_NEWNEIGH,
     Message,
-    attributes,
     ndmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
@@ -100,15 +99,14 @@ class Fdb(OnDevice[FdbEntry]):
             index = host.index(device)
             if index is None:
                 continue
-            fields = {"family": AF_BRIDGE, "ifindex": index}
-            for msg in host.session.dump(Message(RTM_GETNEIGH, 0, ndmsg, fields)):
+            request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": AF_BRIDGE, "ifindex": index})
+            for row in host.session.rows(request, ("NDA_LLADDR", "NDA_DST", "NDA_PORT", "NDA_VNI")):
                 # Learnt entries come and go by themselves; those of a bridge are the bridge's.
-                if not msg["flags"] & NTF_SELF or not msg["state"] & (NUD_PERMANENT | NUD_NOARP):
+                if not row["flags"] & NTF_SELF or not row["state"] & (NUD_PERMANENT | NUD_NOARP):
                     continue
-                attrs = attributes(msg)
-                if "NDA_LLADDR" not in attrs:
+                if "NDA_LLADDR" not in row:
                     continue
-                entry = FdbEntry(device, attrs["NDA_LLADDR"], attrs.get("NDA_DST"), attrs.get("NDA_PORT"), attrs.get("NDA_VNI"))
+                entry = FdbEntry(device, row["NDA_LLADDR"], row.get("NDA_DST"), row.get("NDA_PORT"), row.get("NDA_VNI"))
                 if entry.replicates and entry.dst is not None and entry.dst == host.remotes.get(device):
                     # The device's own remote or group, of which the kernel keeps the entry.
                     continue

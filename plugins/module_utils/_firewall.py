@@ -71,11 +71,14 @@ def _comment(network: Mapping[str, Any]) -> str:
 
 
 def _through(network: Mapping[str, Any], cidr: str, lease: str) -> List[Rule]:
-    """Containers of one host and those of the others: let through, with their own addresses."""
+    """Containers of one host and those of the others: let through, with their own addresses.
+
+    Where no bridge is known, its runtime's rules let them through, and only addresses are our concern.
+    """
     family, program = _family(cidr)
     where, bridge, comment = "%s %s" % (program, CHAIN), network["bridge"], _comment(network)
     rules = []
-    for device in network["devices"]:
+    for device in network["devices"] if bridge else ():
         # Without a tunnel a packet comes by whatever device leads to the peer.
         come, go = ("-i %s " % device, "-o %s " % device) if device else ("", "")
         rules += [
@@ -90,7 +93,8 @@ def _through(network: Mapping[str, Any], cidr: str, lease: str) -> List[Rule]:
     foreign = "%s saddr != %s %s daddr %s" % (family, cidr, family, cidr)
     if "" in network["devices"]:
         # No device has an address of the overlay: the lease's first one, which no container gets, is routed here.
-        snat = '%s oifname != "%s" snat %s to %s' % (foreign, bridge, family, lease.partition("/")[0])
+        elsewhere = 'oifname != "%s"' % bridge if bridge else "%s daddr != %s" % (family, lease)
+        snat = "%s %s snat %s to %s" % (foreign, elsewhere, family, lease.partition("/")[0])
         return rules + [Rule("nft chain postrouting", snat)]
     masquerades = ('%s oifname "%s" masquerade' % (foreign, device) for device in network["devices"])
     return rules + [Rule("nft chain postrouting", rule) for rule in masquerades]

@@ -28,7 +28,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
     RTM_GETNEIGH,
     RTM_NEWNEIGH,
     Message,
-    attributes,
     ndmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
@@ -77,14 +76,12 @@ class Neighbours(OnDevice[Neighbour]):
             index = host.index(device)
             if index is None:
                 continue
-            for msg in host.session.dump(
-                Message(RTM_GETNEIGH, 0, ndmsg, {"family": socket.AF_UNSPEC}, [("NDA_IFINDEX", index)])
-            ):
+            request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": socket.AF_UNSPEC}, [("NDA_IFINDEX", index)])
+            for row in host.session.rows(request, ("NDA_DST", "NDA_LLADDR")):
                 # What the kernel learnt by itself, or made for multicast, is not ours.
-                if msg["ifindex"] != index or not msg["state"] & NUD_PERMANENT:
+                if row["ifindex"] != index or not row["state"] & NUD_PERMANENT:
                     continue
-                attrs = attributes(msg)
-                entry = Neighbour(device, attrs.get("NDA_DST", ""), attrs.get("NDA_LLADDR", ""))
+                entry = Neighbour(device, row.get("NDA_DST", ""), row.get("NDA_LLADDR", ""))
                 found[entry.key] = entry
         return found
 

@@ -11,9 +11,12 @@ C(apply) (operations to the host). Whoever knows one knows all.
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     RTM_GETLINK,
     Message,
@@ -30,10 +33,6 @@ ROUTE_PROTOCOL = 157
 MARK = "agentless.overlay:"
 
 
-class OverlayError(Exception):
-    """Refused, or failed and undone; the text says what, where and what to do."""
-
-
 @dataclass(frozen=True)
 class Entry:
     """One thing that is or should be on a host."""
@@ -41,6 +40,11 @@ class Entry:
     @property
     def key(self) -> Key:
         raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """How a report calls it."""
+        return " ".join(str(part) for part in self.key if part not in (None, ""))
 
     def same(self, wanted: Any) -> bool:
         """Whether this one, found on the host, is already what is wanted."""
@@ -54,7 +58,7 @@ class Entry:
 E = TypeVar("E", bound=Entry)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Op(Generic[E]):
     """One change: an addition (no before), a removal (no after), or a replacement."""
 
@@ -94,12 +98,13 @@ class Spec(Generic[E]):
     purge_owned: bool = False
 
     def add(self, entry: E, state: str, resource: str) -> None:
-        if entry.key in self.present or entry.key in self.absent:
+        key = entry.key
+        if key in self.present or key in self.absent:
             raise OverlayError("%s: %s is listed twice; each entry may be listed once" % (resource, entry))
         if state == "absent":
-            self.absent.add(entry.key)
+            self.absent.add(key)
         else:
-            self.present[entry.key] = entry
+            self.present[key] = entry
 
 
 @dataclass
@@ -114,6 +119,9 @@ class Effects:
     lost: Set[str] = field(default_factory=set)
     removed: Set[str] = field(default_factory=set)
     new_mac: Set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.lost or self.removed or self.new_mac)
 
 
 def vxlan_data(message: Any) -> Dict[str, Any]:
@@ -137,6 +145,8 @@ class Host:
     indexes: Dict[str, Optional[int]] = field(default_factory=dict)
     # Of a vxlan device the outer address that the kernel itself made an FDB entry for.
     remotes: Dict[str, Optional[str]] = field(default_factory=dict)
+    # Of what the number of a nexthop object is short for: device, gateway, onlink.
+    nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     rolling_back: bool = False
@@ -228,12 +238,9 @@ class Resource(Generic[E]):
         return dict(actual)
 
     def diff(self, actual: Mapping[Key, E], wanted: Mapping[Key, E]) -> List[Op[E]]:
-        ops: List[Op[E]] = []
-        for key in sorted(set(actual) | set(wanted), key=sort_key):
-            before, after = actual.get(key), wanted.get(key)
-            if before != after:
-                ops.append(Op(self.name, before, after))
-        return ops
+        differing = [key for key, entry in actual.items() if wanted.get(key) is not entry and wanted.get(key) != entry]
+        differing += [key for key in wanted if key not in actual]
+        return [Op(self.name, actual.get(key), wanted.get(key)) for key in sorted(differing, key=sort_key)]
 
     def show(self, op: Op[E]) -> Tuple[List[str], List[str]]:
         """The lines of a difference: as it is, and as it shall be."""
@@ -254,12 +261,18 @@ def devices_of(entries: Mapping[Key, Any]) -> Set[str]:
 
 def sort_key(key: Key) -> Tuple[Any, ...]:
     """Sorts addresses by number, not by letter, and tolerates None."""
-    parts: List[Any] = []
-    for part in key:
-        text = "" if part is None else str(part)
-        numbers = text.replace("/", ".").split(".")
-        if all(number.isdigit() for number in numbers):
-            parts.append((0, tuple(int(number) for number in numbers), ""))
-        else:
-            parts.append((1, (), text))
-    return tuple(parts)
+    return tuple([_sortable(part) for part in key])
+
+
+# Most parts of a key are those of its neighbour too: the device, the table.
+@lru_cache(maxsize=1024)
+def _sortable(part: Any) -> Tuple[int, bytes, str]:
+    text = "" if part is None else str(part)
+    if text[:1].isdigit() and ":" not in text:
+        address, _slash, length = text.partition("/")
+        try:
+            # A plain number too: up to 32 bits of it count as an address.
+            return 0, socket.inet_aton(address), length.rjust(2)
+        except OSError:
+            pass
+    return 1, b"", text

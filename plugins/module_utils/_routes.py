@@ -23,9 +23,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
     RTM_GETROUTE,
     RTM_NEWROUTE,
     Message,
-    attributes,
     rtmsg,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import RTNH_F_ONLINK, Numbers
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     ROUTE_PROTOCOL,
     Entry,
@@ -39,11 +39,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 
 TABLE_MAIN = 254
 RTN_UNICAST = 1
-RTNH_F_ONLINK = 4
 RTM_F_CLONED = 0x200
 _KERNEL = 2
 # What the kernel gives an IPv6 route that asks for none (IP6_RT_PRIO_USER).
 _METRIC6 = 1024
+_ATTRIBUTES = (
+    *("RTA_TABLE", "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC", "RTA_PRIORITY"),
+    *("RTA_MULTIPATH", "RTA_NH_ID"),
+)
 _PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static"}
 
 
@@ -62,12 +65,18 @@ class Route(Entry):
     scope: int = 0
     tos: int = 0
     kind: int = RTN_UNICAST
+    # The nexthop object that stands for device, gateway and onlink; 0 where the route has these itself.
+    nexthop: int = 0
     # What this class does not model, so that a route of somebody else's can be put back.
     rest: str = ""
 
     @property
     def key(self) -> Key:
         return (self.table, self.dst, self.tos, self.metric)
+
+    @property
+    def label(self) -> str:
+        return self.dst
 
     def same(self, wanted: Route) -> bool:
         return self == (wanted if wanted.device else replace(wanted, device=self.device))
@@ -85,6 +94,8 @@ class Route(Entry):
             text += " metric %d" % self.metric
         if self.table != TABLE_MAIN:
             text += " table %d" % self.table
+        if self.nexthop:
+            text += " nhid %d" % self.nexthop
         return text + (" onlink" if self.onlink else "")
 
 
@@ -97,18 +108,21 @@ class Routes(OnDevice[Route]):
             # With no device named, everything that carries our protocol is in reach.
             spec.purge_owned = spec.purge_owned or bool(part.get("purge") and not part.get("device"))
         reach: Spec[Route] = Spec()
-        for item, state in listed(sections, self.section, reach, "gateway"):
-            dst = network_of(self.name, item, "dst")
+        numbers = Numbers()
+        for item, state in listed(sections, self.section, reach, "gateway", numbers.begin):
+            dst, gateway = network_of(self.name, item, "dst"), address_of(self.name, item, "gateway")
+            onlink = bool(item.get("onlink"))
             entry = Route(
                 dst=dst,
                 device=item["device"],
-                gateway=address_of(self.name, item, "gateway"),
-                onlink=bool(item.get("onlink")),
+                gateway=gateway,
+                onlink=onlink,
                 src=address_of(self.name, item, "src"),
                 metric=item.get("metric") or (_METRIC6 if ":" in dst else 0),
                 table=item.get("table") or TABLE_MAIN,
                 # Without a gateway the kernel asks for link scope, as iproute2 does.
-                scope=0 if item.get("gateway") or ":" in dst else 253,
+                scope=0 if gateway or ":" in dst else 253,
+                nexthop=numbers.of(item["device"], gateway, onlink) if state == "present" else 0,
             )
             spec.add(entry, state, self.name)
         spec.purge_devices = reach.purge_devices
@@ -124,32 +138,38 @@ class Routes(OnDevice[Route]):
         family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
         found: Dict[Key, Route] = {}
         for table in sorted(tables):
+            # Not by protocol: somebody else's route to a destination of ours has to be seen, to be replaced or refused.
             fields = {"family": family, "table": min(table, 255)}
-            for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)])):
-                if msg["family"] not in (socket.AF_INET, socket.AF_INET6):
+            for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)]), _ATTRIBUTES):
+                if row["family"] not in (socket.AF_INET, socket.AF_INET6) or row["flags"] & RTM_F_CLONED:
                     continue
-                attrs = attributes(msg)
-                if msg["flags"] & RTM_F_CLONED:
+                index = row.get("RTA_OIF")
+                anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
+                dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
+                key = (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
+                if key[0] != table or not (key in keys or row["proto"] == ROUTE_PROTOCOL or index in indexes):
                     continue
-                index = attrs.get("RTA_OIF")
-                anywhere = "::" if msg["family"] == socket.AF_INET6 else "0.0.0.0"
-                dst = "%s/%d" % (attrs.get("RTA_DST", anywhere), msg["dst_len"])
-                key = (attrs.get("RTA_TABLE", msg["table"]), dst, msg["tos"], attrs.get("RTA_PRIORITY", 0))
-                if key[0] != table or not (key in keys or msg["proto"] == ROUTE_PROTOCOL or index in indexes):
-                    continue
+                number = row.get("RTA_NH_ID", 0)
+                # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
+                device, gateway, onlink = host.nexthops.get(number) or (
+                    host.name(index) if index else None,
+                    row.get("RTA_GATEWAY"),
+                    bool(row["flags"] & RTNH_F_ONLINK),
+                )
                 found[key] = Route(
                     dst=dst,
-                    device=host.name(index) if index else None,
-                    gateway=attrs.get("RTA_GATEWAY"),
-                    onlink=bool(msg["flags"] & RTNH_F_ONLINK),
-                    src=attrs.get("RTA_PREFSRC"),
+                    device=device,
+                    gateway=gateway,
+                    onlink=onlink,
+                    src=row.get("RTA_PREFSRC"),
                     metric=key[3],
                     table=table,
-                    protocol=msg["proto"],
-                    scope=msg["scope"],
-                    tos=msg["tos"],
-                    kind=msg["type"],
-                    rest="multipath" if "RTA_MULTIPATH" in attrs else "",
+                    protocol=row["proto"],
+                    scope=row["scope"],
+                    tos=row["tos"],
+                    kind=row["type"],
+                    rest="multipath" if "RTA_MULTIPATH" in row else "",
+                    nexthop=number,
                 )
         return found
 
@@ -190,12 +210,14 @@ class Routes(OnDevice[Route]):
             "proto": entry.protocol,
             "scope": entry.scope,
             "type": entry.kind,
-            "flags": RTNH_F_ONLINK if entry.onlink else 0,
+            "flags": RTNH_F_ONLINK if entry.onlink and not entry.nexthop else 0,
         }
         attrs: List[Any] = [("RTA_TABLE", entry.table), ("RTA_DST", address)]
-        if entry.gateway:
+        if entry.nexthop:
+            attrs.append(("RTA_NH_ID", entry.nexthop))
+        elif entry.gateway:
             attrs.append(("RTA_GATEWAY", entry.gateway))
-        if index:
+        if index and not entry.nexthop:
             attrs.append(("RTA_OIF", index))
         if entry.src:
             attrs.append(("RTA_PREFSRC", entry.src))

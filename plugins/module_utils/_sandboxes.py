@@ -14,6 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETLINK, Message, ifinfmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     MARK,
     Entry,
@@ -98,6 +99,11 @@ class Sandboxes(Resource[Sandbox]):
             return {}
         # Ours is a namespace to which a veth device with our mark leads, or with a name that nobody else gives.
         expected = {entry.endpoint: entry for entry in spec.present.values()}
+        kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth")]})]
+        rows = host.session.rows(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind), ("IFLA_IFNAME", "IFLA_IFALIAS"))
+        if not expected and not any(row.get("IFLA_IFALIAS", "").startswith(MARK) for row in rows):
+            # As nearly everywhere: no program has to be asked.
+            return {}
         links = json.loads(host.command(["ip", "-j", "-d", "link", "show", "type", "veth"]) or "[]")
         ours = {}
         for link in links:

@@ -12,7 +12,9 @@ wish: so there is no second code path that only runs when things go wrong.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Addresses
 from ansible_collections.agentless.overlay.plugins.module_utils._boot import Boot
@@ -27,6 +29,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._links import Li
 from ansible_collections.agentless.overlay.plugins.module_utils._managers import Managers
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbours
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import NetlinkError
+from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import Nexthops
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Effects,
     Failure,
@@ -54,6 +57,7 @@ ORDER: Tuple[Resource[Any], ...] = (
     Addresses(),
     Neighbours(),
     Fdb(),
+    Nexthops(),
     Routes(),
     Sandboxes(),
     Files(),
@@ -62,6 +66,7 @@ ORDER: Tuple[Resource[Any], ...] = (
     DaemonJson(),
     DockerNetworks(),
 )
+_SHOWN = 20  # failures in a message
 _LINKS = next(resource for resource in ORDER if isinstance(resource, Links))
 
 State = Dict[str, Dict[Key, Any]]
@@ -76,26 +81,42 @@ class Transaction:
     actual: State
     wanted: State
     ops: List[Op[Any]]
+    # The same as the diffs gave them, where no operation on a device adds to them; else nothing.
+    plain: Optional[List[Op[Any]]] = None
 
     @property
     def changed(self) -> bool:
         return bool(self.ops)
 
+    @cached_property
+    def differences(self) -> List[Tuple[Op[Any], List[str], List[str]]]:
+        """What differs, each with its lines as found and as wanted.
+
+        Not the operations: an entry that a re-created device loses and gets back is no difference.
+        """
+        resources = {resource.name: resource for resource in ORDER}
+        ops = self.plain
+        if ops is None:
+            ops = [op for name, one in resources.items() for op in one.diff(self.actual[name], self.wanted[name])]
+        return [(op, *resources[op.resource].show(op)) for op in ops]
+
 
 def parse(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Spec[Any]]:
-    return {resource.name: resource.parse(sections) for resource in ORDER}
+    """What the options ask of each resource. Pure."""
+    specs = {resource.name: resource.parse(sections) for resource in ORDER}
+    specs[Nexthops.name].present = Nexthops.of(specs[Routes.name].present.values())
+    return specs
 
 
 def order(ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
     """Group operations into batches: early removals, additions and changes, removals. Pure."""
-    batches: List[List[Op[Any]]] = []
-    for resource in ORDER:
-        batches.append([op for op in ops if op.resource == resource.name and op.early])
-    for resource in ORDER:
-        batches.append([op for op in ops if op.resource == resource.name and op.after is not None])
-    for resource in reversed(ORDER):
-        batches.append([op for op in ops if op.resource == resource.name and op.after is None and not op.early])
-    return [batch for batch in batches if batch]
+    batches: Dict[Tuple[int, int], List[Op[Any]]] = {}
+    place = {resource.name: number for number, resource in enumerate(ORDER)}
+    for op in ops:
+        number = place[op.resource]
+        turn = (0, number) if op.early else (1, number) if op.after is not None else (2, -number)
+        batches.setdefault(turn, []).append(op)
+    return [batch for _turn, batch in sorted(batches.items(), key=lambda item: item[0])]
 
 
 def plan(actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
@@ -107,13 +128,11 @@ def plan(actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
         if resource is _LINKS:
             ops += links
             continue
-        before = resource.surviving(actual.get(resource.name, {}), effects)
-        after = {
-            key: entry
-            for key, entry in wanted.get(resource.name, {}).items()
+        before, after = actual.get(resource.name, {}), wanted.get(resource.name, {})
+        if effects:
+            before = resource.surviving(before, effects)
             # What is on a device that goes need not be put anywhere.
-            if getattr(entry, "device", None) not in effects.removed
-        }
+            after = {key: entry for key, entry in after.items() if getattr(entry, "device", None) not in effects.removed}
         ops += resource.diff(before, after)
     return ops, effects
 
@@ -144,8 +163,9 @@ def prepare(host: Host, specs: Dict[str, Spec[Any]]) -> Transaction:
             read(resource, resource.reach(spec, devices) | shaken)
         else:
             actual[resource.name], wanted[resource.name] = {}, {}
-    ops, _effects = plan(actual, wanted)
-    return Transaction(specs, devices, actual, wanted, [op for batch in order(ops) for op in batch])
+    ops, effects = plan(actual, wanted)
+    ordered = [op for batch in order(ops) for op in batch]
+    return Transaction(specs, devices, actual, wanted, ordered, None if effects else ops)
 
 
 def apply(host: Host, transaction: Transaction) -> None:
@@ -154,7 +174,9 @@ def apply(host: Host, transaction: Transaction) -> None:
     failures = _carry_out(host, transaction.ops)
     if not failures:
         return
-    lines = ["%s; %s" % (failure.op, failure.reason) + _remedy(failure) for failure in failures]
+    lines = ["%s; %s" % (failure.op, failure.reason) + _remedy(failure) for failure in failures[:_SHOWN]]
+    if len(failures) > _SHOWN:
+        lines.append("and %d more" % (len(failures) - _SHOWN))
     try:
         undone = _roll_back(host, transaction)
     except (OverlayError, NetlinkError, OSError) as error:
@@ -166,11 +188,9 @@ def _refuse_missing_devices(host: Host, transaction: Transaction) -> None:
     """Not in check mode: there, an earlier task may only have predicted the device."""
     makers = (_LINKS.name, Bridges.name)
     made = {op.entry.name for op in transaction.ops if op.resource in makers and op.after is not None}
+    needed = {getattr(op.after, "device", None): op.resource for op in transaction.ops if op.after is not None}
     missing = {
-        op.entry.device: op.resource
-        for op in transaction.ops
-        if op.after is not None and getattr(op.entry, "device", None) and op.entry.device not in made
-        if host.index(op.entry.device) is None
+        device: resource for device, resource in needed.items() if device and device not in made and host.index(device) is None
     }
     if missing:
         words = ("%s: there is no device %s" % (resource, device) for device, resource in sorted(missing.items()))
@@ -241,18 +261,14 @@ def _remedy(failure: Failure) -> str:
 def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     """What a module returns: changed, the operations in order, a diff per resource, and what it cost."""
     diffs = []
-    for resource in ORDER:
-        # Not the operations: an entry that a re-created device loses and gets back is no difference.
-        ops = resource.diff(transaction.actual[resource.name], transaction.wanted[resource.name])
-        if not ops:
-            continue
-        shown = [resource.show(op) for op in ops]
+    for name, differences in groupby(transaction.differences, key=lambda difference: difference[0].resource):
+        shown = list(differences)
         diffs.append(
             {
-                "before_header": resource.name,
-                "after_header": resource.name,
-                "before": "".join(line + "\n" for before, _after in shown for line in before),
-                "after": "".join(line + "\n" for _before, after in shown for line in after),
+                "before_header": name,
+                "after_header": name,
+                "before": "".join(line + "\n" for _op, before, _after in shown for line in before),
+                "after": "".join(line + "\n" for _op, _before, after in shown for line in after),
             }
         )
     return {

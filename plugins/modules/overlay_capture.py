@@ -86,7 +86,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._capture import expression, parse
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 
 def main() -> None:

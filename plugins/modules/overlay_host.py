@@ -114,6 +114,39 @@ options:
         and names each such operation with what it would drop, and until when.
     type: bool
     default: true
+  probe:
+    description:
+      - What to ping where nothing is to be done on the host, so that an unchanged one needs no other call to be verified. Takes
+        what M(agentless.overlay.overlay_probe) takes.
+    type: dict
+    suboptions:
+      targets:
+        description: What to ping.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          name:
+            description: How to call it in the result.
+            type: str
+            required: true
+          address:
+            description: Its address.
+            type: str
+            required: true
+          network:
+            description: The Docker network whose container pings it as well.
+            type: str
+            default: bridge
+          mtu:
+            description: The size of the large packet in bytes, IP header included.
+            type: int
+            default: 1450
+      networks:
+        description: The Docker networks on which to look for a container; V(bridge) is the default one.
+        type: list
+        elements: str
+        default: []
 """
 
 EXAMPLES = r"""
@@ -163,11 +196,34 @@ impact:
     - operation: "vxlan_link: re-create vxlan.88 vni 89"
       drops: packets over vxlan.88, both ways
       until: each peer has been converged too
+drift:
+  description: Each entry that is, or was before this call, missing, extra or wrong, with what differs as planned and as found.
+  type: list
+  elements: dict
+  returned: success
+  sample:
+    - resource: neigh_entry
+      name: vxlan.88 10.88.87.0
+      kind: missing
+      planned: ["10.88.87.0 dev vxlan.88 lladdr 02:0a:00:00:00:02 permanent"]
+      found: []
+certificate:
+  description:
+    - Hashes of what the options ask for (C(planned)) and of that with what differs on the host in its place (C(live)); equal if
+      and only if there is no drift.
+  type: dict
+  returned: success
+  sample: {planned: 5e6f, live: 5e6f}
 counters:
   description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
   type: dict
   returned: success
   sample: {neigh_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+probe:
+  description: The containers that can ping, by Docker network, how many pings were answered, and those that were not.
+  type: dict
+  returned: when O(probe) is given and there is nothing to do on the host
+  sample: {containers: {}, answered: 4, missing: []}
 docker_bip:
   description: What Docker says of itself.
   type: dict
@@ -181,11 +237,15 @@ docker_bip:
     path: /etc/docker/daemon.json
 """
 
-from ansible_collections.agentless.overlay.plugins.module_utils._module import host_module
+from ansible_collections.agentless.overlay.plugins.module_utils import _imports
 
 
 def main() -> None:
-    host_module()
+    _imports.compile_once()
+    # Only now: to import it takes longer than to look at a host that is as planned.
+    from ansible_collections.agentless.overlay.plugins.module_utils import _module
+
+    _module.host_module()
 
 
 if __name__ == "__main__":

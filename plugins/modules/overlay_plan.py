@@ -22,12 +22,25 @@ options:
     description: The inventory group whose hosts are the nodes.
     type: str
     default: overlay
+  roles:
+    description:
+      - Roles of this collection whose variables are checked too, of all hosts of the group at once, in place of a check by each
+        role on each host.
+    type: list
+    elements: str
+    default: []
+  write:
+    description:
+      - Whether to write the plan into the file that the variable C(overlay_plan_file) names. Without it a plan in that file is
+        used in place of working one out, and what has changed since is refused; a host that the run does not see stays a peer.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Can run in C(check_mode) and predict changes without making them.
     support: full
   diff_mode:
-    description: Shows the leases that it gives.
+    description: Shows the leases that it gives, and what it writes.
     support: full
 notes:
   - This is an action plugin. It runs once for all hosts of a play.
@@ -66,6 +79,12 @@ plan:
             vtep_ip: 10.88.50.0
             vtep_mac: 6a:0b:6d:66:4f:a4
             gateway: 10.88.50.1
+static:
+  description: The Docker networks whose containers' MACs and addresses are written into each peer.
+  type: list
+  elements: str
+  returned: success
+  sample: []
 new_leases:
   description: The leases that were given in this run, each as network, node and subnet.
   type: list

@@ -11,9 +11,10 @@ short_description: Ping over the overlay, from a host and from one of its contai
 version_added: 1.0.0
 author: The agentless.overlay contributors (@agentless-overlay)
 description:
-  - Pings every target with a small packet and with the largest that fits the MTU, both with DF set, all at the same time.
+  - Pings every target with a small packet and with the largest that fits the MTU, both with DF set, all at the same time and
+    from one process.
   - Sends from the host, and from inside the network namespace of one running container on the target's Docker network,
-    where there is one. The container needs no program for it; the host's own C(ping) is used.
+    where there is one. The container needs no program for it.
   - Changes nothing.
 options:
   targets:
@@ -44,9 +45,19 @@ options:
     elements: str
     default: [bridge]
   wait:
-    description: How many seconds to wait for an answer; a ping is tried three times.
-    type: int
+    description: How many seconds to wait for an answer.
+    type: float
     default: 2
+  count:
+    description:
+      - How many pings of each size to send. Then also the largest size that passes is looked for where the large one does not,
+        and the way that packets to each target take is told.
+      - Without it, a ping is tried up to three times.
+    type: int
+  brief:
+    description: Whether to leave out of the result the pings that were answered.
+    type: bool
+    default: false
   socket:
     description: Docker's API socket.
     type: path
@@ -81,91 +92,102 @@ running:
   returned: success
   sample: {bridge: [{name: c1, addresses: [10.88.50.2], mac: "02:42:0a:58:32:02"}]}
 probes:
-  description: Every ping.
+  description:
+    - Every target with each of the two sizes. C(rtt) is the shortest round trip in milliseconds, C(largest) the largest size in
+      bytes that passes, or 0.
   type: list
   elements: dict
   returned: success
   sample:
-    - {source: host, target: docker2, address: 10.88.87.1, size: 1450, ok: true, said: ""}
+    - {source: host, target: docker2, address: 10.88.87.1, size: 1450, ok: true, said: "", sent: 3, received: 3, rtt: 0.081,
+       largest: 1450}
+answered:
+  description: How many of the pings were answered.
+  type: int
+  returned: success
+  sample: 4
+ways:
+  description: By address, how the host's own packets get there; with O(count).
+  type: dict
+  returned: success
+  sample: {10.88.87.1: {device: vxlan.88, gateway: 10.88.87.0, mtu: 1450}}
 """
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Tuple
+import fcntl
+import json
+import socket
+import struct
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._probe import probe, sources
+from ansible_collections.agentless.overlay.plugins.module_utils._targets import TARGET
 
-SMALL = {4: 84, 6: 104}  # bytes: what ping sends by itself, headers included
-HEADERS = {4: 28, 6: 48}  # bytes: IPv4 20 or IPv6 40, ICMP 8
+_SIOCGIFMTU = 0x8921  # linux/sockios.h
 
 
 def main() -> None:
-    target = {
-        "name": {"type": "str", "required": True},
-        "address": {"type": "str", "required": True},
-        "network": {"type": "str", "default": "bridge"},
-        "mtu": {"type": "int", "default": 1450},
-    }
     module = AnsibleModule(
         argument_spec={
-            "targets": {"type": "list", "elements": "dict", "default": [], "options": target},
+            "targets": {"type": "list", "elements": "dict", "default": [], "options": TARGET},
             "networks": {"type": "list", "elements": "str", "default": ["bridge"]},
-            "wait": {"type": "int", "default": 2},
+            "wait": {"type": "float", "default": 2},
+            "count": {"type": "int"},
+            "brief": {"type": "bool", "default": False},
             "socket": {"type": "path", "default": _docker_api.SOCKET},
         },
         supports_check_mode=True,
     )
-    ping = module.get_bin_path("ping", required=True)
-    containers: Dict[str, Dict[str, Any]] = {}
-    running: List[_docker_api.Container] = []
-    inside: Dict[str, List[str]] = {}
+    params = module.params
+    targets: List[Dict[str, Any]] = params["targets"]
     try:
-        running = _docker_api.running_containers(module.params["socket"])
-        for network in module.params["networks"]:
-            found = next((one for one in running if network in one.addresses), None)
-            pid = _docker_api.process_of(found.name, module.params["socket"]) if found else None
-            if found and pid:
-                containers[network] = {"name": found.name, "addresses": found.addresses[network]}
-                inside[network] = ["nsenter", "--target=%s" % pid, "--net", "--"]
-    except OverlayError as error:
+        found = sources(params["networks"], params["socket"])
+        probes = probe(targets, found, params["wait"], params["count"] or 0)
+    except (OverlayError, OSError) as error:
         module.fail_json(msg=str(error))
+    answered = sum(1 for one in probes if one["ok"])
+    ways: Dict[str, Dict[str, Any]] = {}
+    if params["count"]:
+        ways = _ways(module, sorted({target["address"] for target in targets}))
+    module.exit_json(
+        changed=False,
+        containers=found.containers,
+        running=found.running,
+        probes=[one for one in probes if not (params["brief"] and one["ok"])],
+        answered=answered,
+        ways=ways,
+        # Thousands of targets need not come back.
+        invocation={"module_args": {**params, "targets": len(targets)}},
+    )
 
-    def probe(job: Tuple[str, Dict[str, Any], int]) -> Dict[str, Any]:
-        source, target, size = job
-        payload = size - HEADERS[6 if ":" in target["address"] else 4]
-        args = [ping, "-n", "-q", "-M", "do", "-c", "1", "-W", str(module.params["wait"]), "-s", str(payload)]
-        prefix = inside[target["network"]] if source == "container" else []
-        for attempt in range(3):
-            began = time.monotonic()
-            code, out, err = module.run_command(prefix + args + [target["address"]])
-            if not code:
-                break
-            # An error comes at once where the far Docker restarts: it is to have as long as a lost packet.
-            if attempt < 2:
-                time.sleep(max(0.0, began + module.params["wait"] - time.monotonic()))
-        said = "" if not code else (err.strip() or out.strip().splitlines()[-1])
-        return dict(source=source, target=target["name"], address=target["address"], size=size, ok=not code, said=said)
 
-    jobs = [
-        (source, target, size)
-        for target in module.params["targets"]
-        for source in (["host", "container"] if target["network"] in inside else ["host"])
-        for size in (SMALL[6 if ":" in target["address"] else 4], target["mtu"])
-    ]
-    with ThreadPoolExecutor(max_workers=64) as pool:
-        probes = list(pool.map(probe, jobs))
-    everything = {
-        network: [
-            {"name": one.name, "addresses": one.addresses[network], "mac": one.macs[network]}
-            for one in running
-            if network in one.addresses
-        ]
-        for network in module.params["networks"]
-    }
-    module.exit_json(changed=False, containers=containers, running=everything, probes=probes)
+def _ways(module: AnsibleModule, addresses: List[str]) -> Dict[str, Dict[str, Any]]:
+    """By address the device and the gateway that the host's own packets to it go by, and the device's MTU."""
+    # One process for all, which goes on where there is no route to one of them.
+    asked = "".join("route get %s\n" % address for address in addresses)
+    _code, out, _err = module.run_command(["ip", "-json", "-force", "-batch", "-"], data=asked)
+    found: Dict[str, Dict[str, Any]] = {address: {"device": "", "gateway": "", "mtu": 0} for address in addresses}
+    decoder, position = json.JSONDecoder(), 0
+    while "[" in out[position:]:
+        routes, position = decoder.raw_decode(out, out.index("[", position))
+        for route in routes:
+            if route.get("type", "unicast") == "unicast" and route.get("dst") in found:
+                device = route.get("dev", "")
+                found[route["dst"]] = {"device": device, "gateway": route.get("gateway", ""), "mtu": _mtu(device)}
+    return found
+
+
+def _mtu(device: str) -> int:
+    """The MTU of a device of this network namespace, which /sys need not show."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16si", device.encode(), 0).ljust(40, b"\0")
+        try:
+            return int(struct.unpack_from("i", fcntl.ioctl(sock, _SIOCGIFMTU, request), 16)[0])
+        except OSError:
+            return 0
 
 
 if __name__ == "__main__":

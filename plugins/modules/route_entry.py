@@ -41,6 +41,14 @@ options:
   table:
     description: The routing table; without it 254, main.
     type: int
+  nexthops:
+    description:
+      - Whether routes with a gateway name a nexthop object of the kernel (5.3 and later) in place of carrying the gateway
+        themselves, which makes thousands of them much faster. With V(auto), the default, where there are 500 or more on a
+        device.
+      - Routes change from one to the other without a packet lost.
+    type: str
+    choices: [auto, always, never]
   entries:
     description: Many routes in one call, with one dump and one batch of messages.
     type: list

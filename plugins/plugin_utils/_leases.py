@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import yaml
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils._store import replace_files
 
 VARIABLE = "overlay_lease_records"
 _HEADER = """\
@@ -86,16 +87,6 @@ def render(records: Mapping[str, Mapping[str, Any]]) -> str:
 def write(path: str, records: Mapping[str, Mapping[str, Any]]) -> None:
     """Replace the file in one step."""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".leases.", dir=os.path.dirname(path))
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(render(records))
-                stream.flush()
-                os.fchmod(stream.fileno(), 0o644)
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        replace_files({path: render(records)})
     except OSError as error:
         raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error

@@ -88,7 +88,7 @@ class Backend:
 
 _TUNNEL = ("vni", "port", "device", "dev", "underlay", "link")
 BACKENDS = {
-    "vxlan": Backend((*_TUNNEL, "direct_routing", "peers", "parallel"), True, False, ("docker0", "docker_network")),
+    "vxlan": Backend((*_TUNNEL, "direct_routing", "peers", "parallel"), True, False, ("docker0", "docker_network", "host")),
     "host-gw": Backend(("peers",), False, False, ("docker0", "docker_network")),
     "p2p": Backend(_TUNNEL, True, True, ("host", "docker_network")),
     "multicast": Backend((*_TUNNEL, "group"), True, True, ("host", "docker_network")),
@@ -150,6 +150,11 @@ class Network:
         """Whether a lease is one address, the host's own, in place of a range for its containers."""
         return self.kind.flat and self.attach == "host"
 
+    @property
+    def told(self) -> bool:
+        """Whether it is the network that subnet.env tells of."""
+        return self.attach == "docker0" or self.attach == "host" and not self.kind.flat
+
 
 @dataclass
 class Plan:
@@ -191,7 +196,8 @@ class Plan:
                 {
                     "subnet": str(subnet),
                     "vtep_ip": str(subnet.network),
-                    "gateway": str(subnet.network if network.leases_addresses else IPAddress(subnet.first + 1, subnet.version)),
+                    # Without a bridge of ours a host is on the network with the address of its VTEP.
+                    "gateway": str(subnet.network if network.attach == "host" else IPAddress(subnet.first + 1, subnet.version)),
                 }
                 for subnet in subnets
             ],

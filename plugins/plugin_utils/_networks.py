@@ -375,7 +375,7 @@ class Reader:
         for version, cidr in list(found.items()):
             bits = 32 if version == 4 else 128
             key = "subnet_len" if version == 4 else "subnet_len6"
-            whole = attach in ("host", "namespace")
+            whole = attach == "namespace" or kind.flat and attach == "host"
             smallest = bits - 2 if whole else bits - 4
             if cidr.prefixlen > smallest:
                 problem = "too small for an address each" if whole else "too small to be divided among hosts"

@@ -223,6 +223,12 @@ class _Planner:
             remedy = "Attach one of them to a Docker network of its own: attach: {docker_network: NAME}"
             self.error(EVERYWHERE, f"{where}.attach", shown, problem, remedy)
 
+        # One file a host tells its runtimes of one network. That two have docker0 has been said.
+        if network.told and other.told and "host" in (network.attach, other.attach):
+            problem = f"network {other.name} has /run/flannel/subnet.env already, which has room for one"
+            remedy = "Attach one of them to a Docker network of its own: attach: {docker_network: NAME}"
+            self.error(EVERYWHERE, f"{where}.attach", network.attach, problem, remedy)
+
     def overlaps(self, reserved: Any) -> None:
         networks = list(self.plan.networks.values())
         for number, network in enumerate(networks):

@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 MARK = "agentless.overlay:"
+# What is for all: the key of head-end replication in an FDB.
+ZERO_MAC = "00:00:00:00:00:00"
 SUBNET_ENV = "/run/flannel/subnet.env"
 Sections = dict[str, list[dict[str, Any]]]
 
@@ -20,10 +22,12 @@ def host_sections(
     node: str,
     allow_renumber: bool = False,
     containers: Mapping[str, Any] | None = None,
+    nexthops: str = "auto",
 ) -> Sections:
     """Everything that must be true on a node, in sections named after the modules.
 
     @param plan: what Plan.as_dict returns
+    @param nexthops: when routes use nexthop objects, as for route_entry
     @param containers: by node and Docker network, the containers that run there, for networks with static: true
     """
     sections: Sections = {
@@ -54,6 +58,8 @@ def host_sections(
             _flat(sections, network, node)
     _forwarding(sections, mine)
     _managers(sections, mine)
+    if nexthops != "auto":
+        sections["route_entry"][0]["nexthops"] = nexthops
     if not sections["docker_bip"]:
         # What an earlier run put into daemon.json, for a network that had docker0 then.
         sections["docker_bip"].append({"state": "absent"})
@@ -81,9 +87,13 @@ def _version(address: str) -> int:
 
 def _forwarding(sections: Sections, mine: list[Any]) -> None:
     """Who routes between containers and others has to forward."""
-    versions = {_version(cidr) for network in mine if network["attach"] != "host" for cidr in network["cidrs"]}
+    versions = {_version(cidr) for network in mine if _forwards(network) for cidr in network["cidrs"]}
     names = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
     sections["sysctl"] += [{"name": names[version], "value": "1"} for version in sorted(versions)]
+
+
+def _forwards(network: Mapping[str, Any]) -> bool:
+    return bool(network["attach"] != "host" or network["backend"] == "vxlan")
 
 
 def _managers(sections: Sections, mine: list[Any]) -> None:
@@ -120,7 +130,7 @@ def _routed(sections: Sections, network: Mapping[str, Any], node: str, allow_ren
     routes = sections["route_entry"][0]["entries"]
     tunnels = [network, *network["parallel"]] if network["backend"] == "vxlan" else []
     devices = [tunnel["device"] for tunnel in tunnels]
-    ways = [(peer, lease, _direct(network, own, peer, lease)) for peer in peers.values() for lease in peer["leases"]]
+    ways = [(peer, lease, direct_way(network, own, peer, lease)) for peer in peers.values() for lease in peer["leases"]]
     tunnelled = [(peer, lease) for peer, lease, way in ways if not way]
     for number, tunnel in enumerate(tunnels):
         sections["vxlan_link"][0]["entries"].append(
@@ -166,7 +176,7 @@ def _host_address(address: str) -> str:
     return f"{address}/{128 if ':' in address else 32}"
 
 
-def _direct(network: Mapping[str, Any], own: Mapping[str, Any], peer: Mapping[str, Any], lease: Mapping[str, Any]) -> str:
+def direct_way(network: Mapping[str, Any], own: Mapping[str, Any], peer: Mapping[str, Any], lease: Mapping[str, Any]) -> str:
     """The peer's underlay address, where a packet to the lease needs no tunnel; else nothing."""
     if network["backend"] != "host-gw" and not network["direct_routing"]:
         return ""
@@ -195,7 +205,6 @@ def _neighbouring(own: Mapping[str, Any]) -> list[str]:
 
 
 def _attach_routed(sections: Sections, network: Mapping[str, Any], own: Mapping[str, Any], allow_renumber: bool) -> None:
-    gateways = [f"{lease['gateway']}/{lease['subnet'].partition('/')[2]}" for lease in own["leases"]]
     if network["docker_network"]:
         sections["docker_network"].append(
             {
@@ -212,6 +221,8 @@ def _attach_routed(sections: Sections, network: Mapping[str, Any], own: Mapping[
             }
         )
         return
+    # The first address of each lease, which a runtime's bridge gets.
+    gateways = [f"{ipaddress.ip_network(lease['subnet'])[1]}/{lease['subnet'].partition('/')[2]}" for lease in own["leases"]]
     words = {4: "FLANNEL", 6: "FLANNEL_IPV6"}
     lines = [
         f"{words[_version(cidr)]}_NETWORK={cidr}\n{words[_version(cidr)]}_SUBNET={gateway}\n"
@@ -219,6 +230,8 @@ def _attach_routed(sections: Sections, network: Mapping[str, Any], own: Mapping[
     ]
     content = "".join(lines) + f"FLANNEL_MTU={network['mtu']}\nFLANNEL_IPMASQ=true\n"
     sections["files"].append({"path": SUBNET_ENV, "content": content})
+    if network["attach"] == "host":
+        return
     bips = {"bip6" if ":" in gateway else "bip": gateway for gateway in gateways}
     sections["docker_bip"].append({**bips, "mtu": network["mtu"], "ip_masq": False, "allow_renumber": allow_renumber})
 
@@ -266,7 +279,7 @@ def _flat(sections: Sections, network: Mapping[str, Any], node: str) -> None:
     fdb: list[dict[str, Any]] = []
     if network["backend"] == "l2":
         # Head-end replication: what is for all goes to each.
-        fdb += [{"mac": "00:00:00:00:00:00", "dst": peer["underlay_ip"]} for peer in peers.values()]
+        fdb += [{"mac": ZERO_MAC, "dst": peer["underlay_ip"]} for peer in peers.values()]
     sections["fdb_entry"].append({"device": network["device"], "entries": fdb, "purge": True})
     sections["firewall"].append({"network": network["name"], **_senders(network, peers)})
 
@@ -380,11 +393,17 @@ def docker_name(network: Mapping[str, Any]) -> str:
     return str(network["docker_network"] or ("bridge" if network["attach"] == "docker0" else ""))
 
 
-def docker_networks(plan: Mapping[str, Any]) -> list[str]:
-    """The Docker networks that hold leases, as Docker calls them."""
-    return sorted({docker_name(network) for network in plan["networks"].values()} - {""})
+def docker_networks(plan: Mapping[str, Any], name: str = "") -> list[str]:
+    """The Docker networks that hold leases, as Docker calls them; or only that of one network."""
+    return sorted({docker_name(network) for network in plan["networks"].values() if name in ("", network["name"])} - {""})
 
 
 def static_networks(plan: Mapping[str, Any]) -> list[str]:
     """The Docker networks whose containers' MACs and addresses are written into each peer."""
     return sorted({network["docker_network"] for network in plan["networks"].values() if network["static"]})
+
+
+def tunnel_ports(plan: Mapping[str, Any]) -> list[int]:
+    """The UDP ports of all tunnels."""
+    tunnels = (tunnel for network in plan["networks"].values() for tunnel in (network, *network["parallel"]))
+    return sorted({tunnel["port"] for tunnel in tunnels} - {0})

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import itertools
 import json
 import os
@@ -22,7 +24,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 LAB = ROOT / "roles/lab/files/lab.sh"
-OLD_PYROUTE2 = ROOT / ".cache/pyroute2-0.7.2"
 BIN = Path(sys.executable).parent
 _NUMBERS = itertools.count(1)
 
@@ -30,6 +31,11 @@ _NUMBERS = itertools.count(1)
 def unique(prefix: str) -> str:
     """A name that no other test, worker or lab of this machine has."""
     return f"{prefix}{os.getpid()}x{next(_NUMBERS)}"
+
+
+def environment(**env: str) -> dict[str, str]:
+    """What commands get: this process's own, with messages that can be compared."""
+    return {**os.environ, "LC_ALL": "C.UTF-8", **env}
 
 
 def run(*command: str, check: bool = True, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
@@ -40,11 +46,36 @@ def run(*command: str, check: bool = True, stdin: str | None = None, **env: str)
         text=True,
         check=False,
         cwd=ROOT,
-        env={**os.environ, "LC_ALL": "C.UTF-8", **env},
+        env=environment(**env),
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def run_playbook(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook, by the process that has imported it where no setting of Ansible's is in the environment."""
+    command = [str(BIN / "ansible-playbook"), *args]
+    # Hosts in namespaces get the environment too.
+    compiled = ROOT / ".cache/compiled"
+    compiled.mkdir(parents=True, exist_ok=True)
+    env = {"PYTHONPATH": str(Path(__file__).parent / "compiled"), "OVERLAY_TESTS_COMPILED": str(compiled), **env}
+    if any(name.startswith("ANSIBLE_") for name in env):
+        return run(*command, check=False, **env)
+    server, said = _warm(), functools.partial(tempfile.NamedTemporaryFile, "r", encoding="utf-8")
+    assert server.stdin is not None and server.stdout is not None
+    with said() as out, said() as err:
+        asked = {"argv": command, "env": environment(**env), "out": out.name, "err": err.name}
+        server.stdin.write(json.dumps(asked) + "\n")
+        server.stdin.flush()
+        return subprocess.CompletedProcess(command, int(server.stdout.readline()), out.read(), err.read())
+
+
+@functools.cache
+def _warm() -> subprocess.Popen[str]:
+    """The process of this one's playbooks; it ends with the pipe to it."""
+    command = [sys.executable, str(Path(__file__).parent / "warm.py")]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
 
 
 @dataclass
@@ -133,8 +164,7 @@ class Lab:
         }
 
     def play(self, *args: str, playbook: str = "playbooks/overlay.yml", **env: str) -> Played:
-        command = [str(BIN / "ansible-playbook"), playbook, "-i", str(self.inventory), *args]
-        return Played.of(run(*command, check=False, **env))
+        return Played.of(run_playbook(playbook, "-i", str(self.inventory), *args, **env))
 
     def converge(self, *args: str) -> Played:
         played = self.play(*args)
@@ -147,6 +177,19 @@ class Lab:
 
     def exec(self, host: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run("bash", str(LAB), "exec", host, *command, check=check, LAB_PREFIX=self.prefix)
+
+    def module(
+        self,
+        host: str,
+        module: str,
+        check: bool = False,
+        wrapper: tuple[str, ...] = (),
+        fails: bool = False,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Run a module on a lab host; the result is its JSON answer."""
+        enter = ("env", f"LAB_PREFIX={self.prefix}", "bash", str(LAB), "exec", host, *wrapper)
+        return run_module(enter, module, "current", check, fails, options)
 
     def json(self, host: str, command: str) -> Any:
         return json.loads(self.sh(host, command) or "[]")
@@ -163,7 +206,7 @@ class Lab:
     def container(self, host: str, name: str = "c1") -> str:
         """Start a container, where it is not running, and give its address."""
         if self.exec(host, "docker", "container", "inspect", name, check=False).returncode:
-            self.sh(host, f"docker run --detach --name {name} overlay-lab sleep 1000000")
+            self.sh(host, f"docker run --detach --stop-signal KILL --name {name} overlay-lab sleep 1000000")
         self.sh(host, f"docker start {name}")
         return self.sh(host, "docker container inspect --format '{{.NetworkSettings.IPAddress}}' " + name).strip()
 
@@ -183,7 +226,8 @@ class Lab:
             "address": "ip -4 -o address show dev vxlan.88 2>/dev/null | sed 's/^[0-9]*: //'",
             "neigh": "ip neigh show nud permanent dev vxlan.88 2>/dev/null | sort",
             "fdb": "bridge fdb show dev vxlan.88 2>/dev/null | sort",
-            "route": "ip route show table main | sort",
+            # A bridge without a port says so a moment later.
+            "route": "ip route show table main | sed 's/ linkdown//' | sort",
             "nft": "nft -s list table inet agentless_overlay 2>/dev/null",
             "docker-user": "iptables -S DOCKER-USER 2>/dev/null",
             "forward": "sysctl -n net.ipv4.ip_forward",
@@ -228,6 +272,8 @@ class Machines(Lab):
         return {
             "ansible_user": "deploy",
             "ansible_become": True,
+            # The machines' keys are new each time; mitogen asks here, and not in the arguments below.
+            "ansible_host_key_checking": False,
             "ansible_ssh_private_key_file": f"{folder}/id",
             "ansible_control_path_dir": f"{self.inventory.parent}/cp{os.getpid()}",
             # The underlay is in a namespace of its own: the operator's machine has no address on it.
@@ -286,8 +332,32 @@ class Net:
     golden: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+def module_paths(pyroute2: str) -> list[str]:
+    """Where Python finds our modules, and the version of pyroute2 that was asked for."""
+    return [str(ROOT / ".collections")] + ([str(ROOT / f".cache/pyroute2-{pyroute2}")] if pyroute2 != "current" else [])
+
+
+def run_module(
+    enter: tuple[str, ...], module: str, pyroute2: str, check: bool, fails: bool, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Run a module behind the command `enter`, as Ansible runs it: as a process with JSON for arguments."""
+    arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
+        json.dump(arguments, handle)
+        handle.flush()
+        name = f"ansible_collections.agentless.overlay.plugins.modules.{module}"
+        done = run(*enter, sys.executable, "-m", name, handle.name, check=False, PYTHONPATH=":".join(module_paths(pyroute2)))
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f"{module}: {done.stdout}\n{done.stderr}") from None
+    assert bool(answer.get("failed")) is fails, answer.get("msg") or str(answer)[:3000]
+    answer.pop("invocation", None)
+    return answer
+
+
 class Namespace:
-    """A network namespace, and our modules run in it as Ansible runs them: as a process with JSON for arguments."""
+    """A network namespace, and our modules run in it."""
 
     def __init__(self) -> None:
         self.name = unique("aon")
@@ -321,29 +391,7 @@ class Namespace:
         **options: Any,
     ) -> dict[str, Any]:
         """Run a module; the result is its JSON answer."""
-        paths = [str(ROOT / ".collections")] + ([str(OLD_PYROUTE2)] if pyroute2 == "0.7.2" else [])
-        arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
-            json.dump(arguments, handle)
-            handle.flush()
-            done = run(
-                "nsenter",
-                f"--net=/run/netns/{self.name}",
-                *wrapper,
-                sys.executable,
-                "-m",
-                f"ansible_collections.agentless.overlay.plugins.modules.{module}",
-                handle.name,
-                check=False,
-                PYTHONPATH=":".join(paths),
-            )
-        try:
-            answer: dict[str, Any] = json.loads(done.stdout)
-        except ValueError:
-            raise AssertionError(f"{module}: {done.stdout}\n{done.stderr}") from None
-        assert bool(answer.get("failed")) is fails, answer.get("msg", answer)
-        answer.pop("invocation", None)
-        return answer
+        return run_module(("nsenter", f"--net=/run/netns/{self.name}", *wrapper), module, pyroute2, check, fails, options)
 
     def converge(self, module: str, pyroute2: str = "current", **options: Any) -> dict[str, Any]:
         """Check, run, run again: the check predicts the run, the second run changes nothing."""
@@ -355,6 +403,16 @@ class Namespace:
         assert not again["changed"] and again["operations"] == [], again["operations"]
         assert not any(counter["messages"] for counter in again["counters"].values())
         return done
+
+
+def mitogen() -> dict[str, str]:
+    """The environment of a run by mitogen's strategy."""
+    spec = importlib.util.find_spec("ansible_mitogen")
+    assert spec is not None and spec.origin is not None, "mitogen is not installed"
+    return {
+        "ANSIBLE_STRATEGY": "mitogen_linear",
+        "ANSIBLE_STRATEGY_PLUGINS": str(Path(spec.origin).parent / "plugins/strategy"),
+    }
 
 
 def lines(answer: dict[str, Any], section: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,18 @@ def test_all_backends_at_once(lab: Backends) -> None:
     played = lab.converge("--diff")
     assert {section for found in played.diffs.values() for section in found} == {"fdb_entry", "neigh_entry"}
     unchanged(lab)
+
+
+def test_all_of_it_is_seen(lab: Backends, tmp_path: Path) -> None:
+    """Nothing drifts, all answer, and every way can be explained, whatever the backend and on both versions of Docker."""
+    for playbook in ("drift", "verify"):
+        played = lab.play("-e", f"overlay_report_dir={tmp_path}", playbook=f"playbooks/{playbook}.yml")
+        assert played.code == 0, played.output
+    for name in (*DOCKER_NETWORKS, "six", "tunnel"):
+        ends = [f"docker1/{name}", f"docker2/{name}"] if name != "tunnel" else HOSTS
+        given = ("-e", f"src={ends[0]}", "-e", f"dst={ends[1]}", "-e", f"network={name}")
+        played = lab.play(*given, playbook="playbooks/explain.yml")
+        assert played.code == 0 and "REACHABLE, both ways." in played.text, played.output
 
 
 # What the articles show

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from labs import Lab
 
 DAEMON_JSON = """{
@@ -23,34 +24,22 @@ DAEMON_JSON = """{
 }"""
 
 
-def module(lab: Lab, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
-    """Run docker_bip on docker1 as a task, for which the lab's connection is used."""
-    options = {"bip": "10.88.50.1/24", "mtu": 1450, "ip_masq": False, **options}
-    play = [
-        {
-            "hosts": "docker1",
-            "gather_facts": False,
-            "tasks": [
-                {"agentless.overlay.docker_bip": options, "register": "answer", "ignore_errors": True},
-                {"ansible.builtin.copy": {"content": "{{ answer | to_json }}", "dest": "/run/answer"}, "check_mode": False},
-            ],
-        }
-    ]
-    path = lab.inventory / "docker_bip.play"
-    path.write_text(yaml.safe_dump(play))
-    played = lab.play(*(["--check"] if check else []), playbook=str(path))
-    assert played.code == 0, played.output
-    answer: dict[str, Any] = lab.json("docker1", "cat /run/answer")
-    assert bool(answer.get("failed")) is fails, answer
-    return answer
+def module(lab: Lab, **options: Any) -> dict[str, Any]:
+    """Run docker_bip on docker1; options of Lab.module among those of the module."""
+    return lab.module("docker1", "docker_bip", **{"bip": "10.88.50.1/24", "mtu": 1450, "ip_masq": False, **options})
+
+
+def restore(lab: Lab) -> None:
+    """Put its owner's daemon.json there, and nothing else, hidden or not."""
+    lab.sh("docker1", "find /etc/docker -mindepth 1 -delete")
+    lab.exec("docker1", "sh", "-c", f"printf %s '{DAEMON_JSON}' >/etc/docker/daemon.json; chmod 640 /etc/docker/daemon.json")
 
 
 @pytest.fixture
 def host(lab: Lab) -> Lab:
     """docker1 with a daemon.json of its owner's, and no container."""
     lab.sh("docker1", "docker ps -aq | xargs -r docker rm -f")
-    lab.sh("docker1", "rm -f /etc/docker/*")
-    lab.exec("docker1", "sh", "-c", f"printf %s '{DAEMON_JSON}' >/etc/docker/daemon.json; chmod 640 /etc/docker/daemon.json")
+    restore(lab)
     return lab
 
 
@@ -88,6 +77,47 @@ def test_keys_are_set_and_the_rest_is_kept(host: Lab) -> None:
     last = module(host, state="absent")
     assert not last["changed"] and not last["docker_bip"]["restart_required"]
     assert f"inet {gateway}" in host.sh("docker1", "ip -4 address show docker0")
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_run_that_is_killed_between_any_two_files_loses_nothing(host: Lab, state: str, tmp_path: Path) -> None:
+    """Killed before each step that puts a file in place or takes one away; the next run ends where one run does."""
+    gateway = host.sh("docker1", "ip -4 -br address show docker0").split()[2]
+
+    def files() -> dict[str, str]:
+        names = sorted(set(host.sh("docker1", "ls -A /etc/docker").split()) - {"key.json"})
+        return {name: host.sh("docker1", f"cat /etc/docker/{name}") for name in names}
+
+    def bare() -> None:
+        restore(host)
+        if state == "absent":
+            module(host)
+
+    # Docker runs on the former file all the time, so that there is nothing to wait for before it is put back.
+    host.sh("docker1", "service docker restart")
+    bare()
+    module(host, state=state)
+    whole = files()
+    names = ["daemon.json"] + [f"daemon.json.{name}" for name in ("before-overlay", "before-overlay-docker0", "overlay-undo")]
+    assert list(whole) == (names if state == "present" else names[:1])
+    if state == "present":
+        assert whole["daemon.json.before-overlay-docker0"] == gateway
+    killed = []
+    # strace counts each call by itself.
+    for call in ("/^rename", "/^unlink"):
+        for number in itertools.count(1):
+            bare()
+            kill = ("-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}")
+            wrapper = ("env", "PYTHONDONTWRITEBYTECODE=1", "strace", "-o", str(tmp_path / "trace"), *kill)
+            try:
+                module(host, wrapper=wrapper, state=state)
+            except AssertionError:
+                killed.append((tmp_path / "trace").read_text().splitlines()[-2])
+                module(host, state=state)
+                assert files() == whole, killed[-1]
+            else:
+                break
+    assert len([line for line in killed if "/etc/docker" in line]) == 4, killed
 
 
 @pytest.mark.parametrize(

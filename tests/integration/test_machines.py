@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
-from labs import BIN, ROOT, Machines, Played, run
+from labs import BIN, ROOT, Machines, Played, mitogen, run
 
 # systemd refuses a start after three in ten seconds, by whomever they were.
 RESTART = "{ systemctl reset-failed docker.service docker.socket; systemctl restart docker; }"
@@ -138,6 +138,21 @@ def test_all_pairs_of_the_three_versions(lab: Machines) -> None:
     # The far container sees who it is, not a host in between.
     said = lab.sh("forky", f"docker exec c1 ping -c 2 -i 0.2 {lab.address('bookworm')}")
     assert said.count("ttl=62") == 2
+
+
+def test_it_is_seen_over_ssh(lab: Machines) -> None:
+    """As an operator who is not root: the matrix, a way, and a fault that hosts have to listen for."""
+    given = ("-e", f"overlay_report_dir={lab.inventory.parent}/report")
+    assert lab.play(*given, playbook="playbooks/verify.yml").code == 0
+    way = ("-e", "src=bookworm/c1", "-e", f"dst={lab.address('forky')}")
+    assert "REACHABLE, both ways." in lab.play(*way, playbook="playbooks/explain.yml").text
+    lab.sh("forky", "iptables -I INPUT -p udp --dport 4789 -j DROP")
+    told = lab.play(*given, playbook="playbooks/verify.yml")
+    broken = lab.play(*way, playbook="playbooks/explain.yml")
+    # The chain comes with its first rule, and would stay.
+    lab.sh("forky", "iptables -D INPUT -p udp --dport 4789 -j DROP; nft delete chain ip filter INPUT")
+    assert told.code == 2 and "arrive at forky and not in vxlan.88: forky drops them" in told.text, told.output
+    assert broken.code == 2 and "iptables filter INPUT stops udp" in broken.text, broken.output
 
 
 def test_a_docker_network_of_its_own_needs_no_restart(lab: Machines) -> None:
@@ -436,11 +451,36 @@ def test_harm_is_found_and_repaired(lab: Machines) -> None:
         lab.sh("bookworm", command)
     found = lab.play("--check", "--diff", "--limit", "bookworm")
     assert {section: len(lines) for section, lines in found.diffs["bookworm"].items()} == dict(HARM.values()), found.output
+    # The same for pipelines, of all three; a reload of the unit's file is one of them.
+    told = lab.play("-e", f"overlay_report_dir={lab.inventory.parent}/report", playbook="playbooks/drift.yml")
+    hosts = json.loads((lab.inventory.parent / "report/drift.json").read_text())["hosts"]
+    assert told.code == 2 and {name: host["status"] for name, host in hosts.items()} == {
+        **dict.fromkeys(lab.hosts, "same"),
+        "bookworm": "drifted",
+    }
+    assert {item["resource"] for item in hosts["bookworm"]["drift"]} == {section for section, _count in HARM.values()}
+    assert any(item["name"].endswith("agentless-overlay.service") for item in hosts["bookworm"]["drift"])
     done = lab.play("--diff", "--limit", "bookworm")
     assert done.diffs == found.diffs and recaps(done) == {"bookworm": 1}
     unchanged(lab, "--limit", "bookworm")
     assert lab.pairs(seconds=5) == []
     assert lab.sh("bookworm", "systemctl is-enabled agentless-overlay").strip() == "enabled"
+
+
+def test_mitogen_finds_and_repairs_the_same(lab: Machines) -> None:
+    """Its strategy runs modules in one lasting process a host: nothing of ours may rely on a process of its own."""
+    fast = mitogen()
+    assert set(recaps(lab.play(**fast)).values()) == {0}
+    lab.sh("trixie", "ip link del vxlan.88")
+    lab.sh("forky", "nft flush table inet agentless_overlay")
+    folder = f"overlay_report_dir={lab.inventory.parent}/mitogen"
+    drift = lab.play("-e", folder, playbook="playbooks/drift.yml", **fast)
+    assert drift.code == 2 and "1 of 3 hosts as planned" in drift.text, drift.output
+    assert recaps(lab.play(**fast)) == {"bookworm": 0, "trixie": 1, "forky": 1}
+    for _run in range(2):
+        assert set(recaps(lab.play(**fast)).values()) == {0}
+    assert lab.pairs(seconds=5) == []
+    unchanged(lab)
 
 
 def test_a_key_of_ours_is_repaired_and_those_of_others_stay(lab: Machines) -> None:

@@ -277,7 +277,12 @@ def test_thousand_entries_are_one_dump_and_one_batch(namespace: Namespace, pyrou
         "open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))"
     )
     done = namespace.module(module, pyroute2, wrapper=(sys.executable, "-c", code, peak), **options)
-    assert done["counters"][module] == {"dumps": 1, "requests": 1, "batches": 1, "messages": 1000}
+    counters = {"dumps": 1, "requests": 1, "batches": 1, "messages": 1000}
+    if module == "route_entry":
+        # A thousand routes are worth nexthop objects: a batch more, and the one question whether this kernel has them.
+        assert done["counters"]["nexthop"] == counters
+        counters["requests"] = 0
+    assert done["counters"][module] == counters
     assert int(namespace.sh(f"cat {peak}; rm {peak}")) < 100 * 1024, "kilobytes"
     count = {
         "neigh_entry": "ip neigh show dev vx",
@@ -287,7 +292,7 @@ def test_thousand_entries_are_one_dump_and_one_batch(namespace: Namespace, pyrou
     assert len(namespace.sh(count[module]).splitlines()) == 1000
     again = namespace.module(module, pyroute2, **options)
     assert not again["changed"]
-    assert again["counters"][module] == {"dumps": 1, "requests": 1, "batches": 0, "messages": 0}
+    assert again["counters"][module] == dict(counters, batches=0, messages=0)
 
 
 def test_the_batch_is_one_system_call(namespace: Namespace) -> None:

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.agentless.overlay.plugins.module_utils._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._capture import expression, parse
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
+from ansible_collections.agentless.overlay.plugins.module_utils._firewall import rules_of
 from ansible_collections.agentless.overlay.plugins.module_utils._impact import impacts
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Link
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Op
@@ -227,6 +228,26 @@ def test_two_hosts_of_two_networks_may_share_docker0() -> None:
     assert make_plan(networks, fleet, groups=groups).errors == []
     del networks[1]["members"]
     assert any("has docker0 already" in str(error) for error in make_plan(networks, fleet, groups=groups).errors)
+
+
+def test_a_routed_network_for_another_runtime() -> None:
+    """Attached to the host: the VTEP, the way to each peer and subnet.env, and nothing of Docker's."""
+    network = {"name": "n", "cidr": "10.9.0.0/16", "vni": 9, "attach": "host"}
+    plan = planned(network, node(1), node(2)).as_dict()
+    own = plan["networks"]["n"]["nodes"]["h1"]["leases"][0]
+    sections = host_sections(plan, "h1")
+    assert own["subnet"].endswith("/24") and own["gateway"] == own["vtep_ip"] == own["subnet"].partition("/")[0]
+    assert f"FLANNEL_SUBNET={own['vtep_ip'][:-1]}1/24\n" in sections["files"][0]["content"]
+    assert (sections["docker_bip"], sections["docker_network"]) == ([{"state": "absent"}], [])
+    assert sections["sysctl"] == [{"name": "net.ipv4.ip_forward", "value": "1"}]
+    rules = rules_of({"bridge": "docker0", **sections["firewall"][0]})
+    assert {rule.where.split()[0] for rule in rules} == {"nft"} and not any('""' in rule.rule for rule in rules)
+    assert [target["address"] for target in probe_targets(plan, "h1", {})] == [
+        plan["networks"]["n"]["nodes"]["h2"]["leases"][0]["vtep_ip"]
+    ]
+    for other in ("host", "docker0"):
+        both = [network, {"name": "o", "cidr": "10.10.0.0/16", "vni": 10, "attach": other}]
+        assert ["subnet.env" in str(error) for error in make_plan(both, [node(1), node(2)]).errors] == [True]
 
 
 def test_a_parallel_vni_is_ready_beside_the_one_in_use() -> None:

@@ -173,7 +173,10 @@ def test_the_smallest_underlay_decides_the_mtu() -> None:
         ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and vxlan needs 50 of it"),
         ({"mtu": 100}, "not an MTU from 576"),
         ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan, host-gw, p2p, multicast, l2, none."),
-        ({"attach": "br0"}, "there is no such choice. Write attach: docker0, or attach: {docker_network: NAME}."),
+        (
+            {"attach": "br0"},
+            "there is no such choice. Write attach: docker0, or attach: {docker_network: NAME}, or attach: host.",
+        ),
         ({"attach": {"docker_network": "a b"}}, "not a name that Docker takes for a network"),
         ({"attach": {"docker_network": "bridge"}}, "Docker has a network of its own by that name"),
         ({"attach": {"bridge": "br0"}}, "there is no such choice"),

@@ -30,20 +30,29 @@ umount -l "$keep"
 rmdir "$keep"
 
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
-mkdir -p "$root/run/lock" "$root/var/lib/docker"
+mkdir -p "$root/run/lock"
 if [ -z "$root" ]; then
   mkdir -p /run/etc /run/etc-work
   mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/etc-work overlay /etc
 fi
-mkdir -p "$root/etc/docker" "$root/etc/init.d"
-mount --bind "$LAB_HOST_DIR/etc-docker" "$root/etc/docker"
-mount --bind "$LAB_HOST_DIR/docker" "$root/var/lib/docker"
 echo "$LAB_HOST" >"$root/etc/hostname"
-# The distribution's script raises limits, which a process without
-# CAP_SYS_RESOURCE may not.
-rm -f "$root/etc/init.d/docker" "$root/etc/default/docker"
-sed "s|@CGROUP@|$LAB_CGROUP|" "$LAB_FILES/docker.init" >"$root/etc/init.d/docker"
-chmod 755 "$root/etc/init.d/docker"
+if [ "$LAB_DOCKER" = yes ]; then
+  mkdir -p "$LAB_HOST_DIR/docker" "$LAB_HOST_DIR/etc-docker"
+  mkdir -p "$root/var/lib/docker" "$root/etc/docker" "$root/etc/init.d"
+  mount --bind "$LAB_HOST_DIR/etc-docker" "$root/etc/docker"
+  mount --bind "$LAB_HOST_DIR/docker" "$root/var/lib/docker"
+  # The distribution's script raises limits, which a process without
+  # CAP_SYS_RESOURCE may not.
+  rm -f "$root/etc/init.d/docker" "$root/etc/default/docker"
+  sed "s|@CGROUP@|$LAB_CGROUP|" "$LAB_FILES/docker.init" >"$root/etc/init.d/docker"
+  chmod 755 "$root/etc/init.d/docker"
+else
+  # Nor shall anybody find the machine's.
+  for program in "$root"/usr/{local/,}{sbin,bin}/dockerd; do
+    [ ! -e "$program" ] || mount --bind /dev/null "$program"
+  done
+  rm -f "$root/etc/init.d/docker"
+fi
 if [ -n "$root" ]; then
   mkdir -p "$root/run/machine"
   cd "$root"

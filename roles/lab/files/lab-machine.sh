@@ -7,7 +7,7 @@
 # systemd, sshd and dockerd. Called by lab.sh in a mount namespace of its own.
 set -euo pipefail
 
-mkdir -p "$LAB_HOST_DIR"/{upper,work,root,containerd}
+mkdir -p "$LAB_HOST_DIR"/{upper,work,root,docker,containerd}
 mount -t overlay -o "lowerdir=$LAB_ROOT,upperdir=$LAB_HOST_DIR/upper,workdir=$LAB_HOST_DIR/work" overlay "$LAB_HOST_DIR/root"
 install -m 600 -o 1000 -g 1000 "$LAB_KEY" "$LAB_HOST_DIR/root/home/deploy/.ssh/authorized_keys"
 echo "$LAB_HOST" >"$LAB_HOST_DIR/root/etc/hostname"

@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Lab hosts on this machine. Each has its own network, mount, process and host
-# name space, its own /run, /etc, /var/lib/docker and dockerd; all are joined by
-# one bridge that lives in a network namespace of its own, so that no device,
+# name space, its own /run and /etc, and with Docker its own /var/lib/docker and
+# dockerd; all are joined by one bridge that lives in a network namespace of its own, so that no device,
 # address or rule of the machine itself is touched.
 #
 #   lab.sh up NAME=ADDRESS/LEN[@ROOT] ...
@@ -17,7 +17,7 @@
 #   lab.sh exec NAME COMMAND ...     run a command on a lab host
 #
 # Environment: LAB_PREFIX (start of every name), LAB_DIR (state, on disk),
-# LAB_DOCKER (yes, or no for bare namespaces), LAB_MTU (underlay, bytes), LAB_BOOT (yes: hosts
+# LAB_DOCKER (yes, or no for hosts that have none), LAB_MTU (underlay, bytes), LAB_BOOT (yes: hosts
 # with a ROOT boot their own systemd and sshd; who logs in is the user deploy, with the lab's key).
 set -euo pipefail
 
@@ -76,11 +76,11 @@ make_key() {
 # The process inside the name spaces whose parent is the given one, when it has become a program.
 wait_for() {
   local outer=$1 program=$2 log=$3 child
-  for _ in $(seq 100); do
+  for _ in $(seq 500); do
     child=$(tr -d ' ' <"/proc/$outer/task/$outer/children" 2>/dev/null) || true
     [ -n "$child" ] && [ "$(cat "/proc/$child/comm" 2>/dev/null)" = "$program" ] && echo "$child" && return 0
     kill -0 "$outer" 2>/dev/null || break
-    sleep 0.1
+    sleep 0.02
   done
   die "$name did not start: $(tail -n 20 "$log")"
 }
@@ -100,10 +100,10 @@ make_host() {
     ip -n "$ns" link set eth0 up
     echo "made namespace $ns $address"
   fi
-  if [ "$docker" = yes ] && ! host_pid "$name" >/dev/null; then
-    mkdir -p "$dir/$name/docker" "$dir/$name/etc-docker"
+  if ! host_pid "$name" >/dev/null; then
+    mkdir -p "$dir/$name"
     # The lab's own process 1: when it ends, the kernel ends every process of the host.
-    export LAB_HOST=$name LAB_ROOT=$root LAB_HOST_DIR=$dir/$name LAB_FILES=$here LAB_CGROUP=$ns
+    export LAB_HOST=$name LAB_ROOT=$root LAB_HOST_DIR=$dir/$name LAB_FILES=$here LAB_CGROUP=$ns LAB_DOCKER=$docker
     if [ -n "$root" ] && [ "$boot" = yes ]; then
       LAB_KEY=$dir/id.pub setsid unshare --mount --propagation private \
         bash "$here/lab-machine.sh" </dev/null >"$dir/$name/boot.log" 2>&1 &
@@ -173,7 +173,7 @@ remove_host() {
     made=yes
   fi
   if netns_exists "$ns"; then
-    # Bare lab hosts may hold processes too (a ping that a test started).
+    # One that did not start may hold processes too.
     for pid in $(ip netns pids "$ns"); do kill -KILL "$pid" 2>/dev/null || true; done
     ip -n "$ns" link del eth0 2>/dev/null || true
     ip netns del "$ns"

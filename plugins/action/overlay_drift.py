@@ -1,0 +1,77 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Writes the drift report of a run, or of several that each looked at a slice of the fleet, on the controller."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import said_by_hosts
+from ansible_collections.agentless.overlay.plugins.plugin_utils._store import ReportError, report_folder, write_report
+
+
+class ActionModule(ActionBase):
+    """Runs once, for all hosts of the play."""
+
+    BYPASS_HOST_LOOP = True
+    TRANSFERS_FILES = False
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        spec = {
+            "directory": {"type": "str", "required": True},
+            "plan": {"type": "dict"},
+            "slices": {"type": "list", "elements": "str"},
+        }
+        _validation, arguments = self.validate_argument_spec(spec, mutually_exclusive=[["plan", "slices"]])
+        try:
+            # Before a host is asked, too: the first call has neither plan nor slices.
+            report_folder(arguments["directory"])
+            if arguments["plan"] is None and arguments["slices"] is None:
+                return result
+            if arguments["slices"] is not None:
+                report = _drift.merge([(path, self._read(path)) for path in arguments["slices"]])
+            else:
+                now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+                looked, problems = said_by_hosts(task_vars or {}, "overlay_converged")
+                report = _drift.document(arguments["plan"], looked, problems, now)
+            files = {
+                "drift.md": _drift.markdown(report),
+                "drift.json": json.dumps(report, indent=2) + "\n",
+                "drift.xml": _drift.junit(report),
+            }
+            place = write_report(arguments["directory"], files)
+        except ReportError as error:
+            result.update(failed=True, msg=f"{error}. No report was written")
+            return result
+        result.update(
+            changed=False,
+            said=f"{_drift.sentence(report)}. {place}",
+            verdicts=_drift.verdicts(report),
+            summary=report["summary"],
+            report=report,
+            _ansible_verbose_override=True,
+        )
+        return result
+
+    @staticmethod
+    def _read(path: str) -> Any:
+        path = os.path.expanduser(path)
+        if os.path.isdir(path):
+            path = os.path.join(path, "drift.json")
+        try:
+            with open(path, encoding="utf-8") as handle:
+                return json.load(handle)
+        except OSError as error:
+            raise ReportError(f"The slice {path} cannot be read: {error}") from error
+        except ValueError as error:
+            raise ReportError(f"The slice {path} is not whole: {error}. Run that slice again") from error

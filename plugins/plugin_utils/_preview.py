@@ -1,0 +1,175 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run would do to the fleet, before it does it. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils._model import IPNetwork
+from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import ZERO_MAC, peers_of
+
+_SHOWN = 10  # names in a line
+
+
+def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mapping[str, str]) -> dict[str, Any]:
+    """Hosts touched, peers that come and go, what is made anew, daemons restarted, containers hit.
+
+    @param looked: by host, what overlay_host returned in check mode
+    @param restarts: by host, overlay_docker_restart
+    """
+    found: dict[str, Any] = {"hosts": len(looked), "touched": [], "recreated": [], "restarted": [], "waiting": [], "drops": []}
+    found.update(containers=[], losses=[])
+    added: set[tuple[str, str]] = set()
+    removed: set[tuple[str, str]] = set()
+    for host, said in sorted(looked.items()):
+        docker = said.get("docker_bip") or {}
+        restart = bool(docker.get("restart_required"))
+        if said["operations"] or restart:
+            found["touched"].append(host)
+        for operation in said["operations"]:
+            if operation.startswith(("vxlan_link: re-create ", "docker_network: change ")):
+                found["recreated"].append(f"{host}: {operation.split()[2]}")
+        if restart and restarts.get(host) == "never":
+            found["waiting"].append(host)
+        elif restart:
+            found["restarted"].append(host)
+            found["containers"] += [f"{host}: {name}" for name in docker["containers"]]
+        found["drops"] += [
+            f"{host}: {impact['operation']}: drops {impact['drops']}, until {impact['until']}." for impact in said["impact"]
+        ]
+        names = peer_names(plan, host)
+        for item in said["drift"]:
+            peer = peer_of(names, item) if _leads(item) else ""
+            (added if item["kind"] == "missing" else removed).update({(host, peer)} if peer else set())
+        found["losses"] += losses(plan, host, said["drift"])
+    # Of one whose address moves one entry comes and one goes.
+    found["peers_added"] = [f"{host}: {peer}" for host, peer in sorted(added - removed)]
+    found["peers_removed"] = [f"{host}: {peer}" for host, peer in sorted(removed - added)]
+    return found
+
+
+def _leads(item: Mapping[str, Any]) -> bool:
+    """Whether an item of drift is the one of a peer's that counts."""
+    return item["kind"] != "wrong" and (item["resource"] == "route_entry" or ZERO_MAC in item["name"])
+
+
+def losses(plan: Mapping[str, Any], host: str, drift: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many of its peers a host would lose on networks that it stays on.
+
+    What moves comes as well as goes. A network that leaves as a whole was meant to.
+    """
+    items = [item for item in drift if _leads(item)]
+    # On the first run of thousands there are millions of items to come, and none to go.
+    if not any(item["kind"] == "extra" for item in items):
+        return []
+    routes = [(IPNetwork(item["name"]), item["kind"]) for item in items if item["resource"] == "route_entry"]
+    entries = [(item["name"].split()[0], item["kind"]) for item in items if item["resource"] == "fdb_entry"]
+    found = []
+    for network in plan["networks"].values():
+        if host not in network["nodes"]:
+            continue
+        # By route in each family, by the entries of head-end replication where all share one subnet.
+        kinds = [[kind for subnet, kind in routes if subnet in IPNetwork(cidr)] for cidr in network["cidrs"]]
+        kinds.append([kind for device, kind in entries if device == network["device"]])
+        lost = max(of.count("extra") - of.count("missing") for of in kinds)
+        if lost > 0:
+            had = len(peers_of(network, host)) + lost
+            found.append({"host": host, "network": network["name"], "lost": lost, "had": had})
+    return found
+
+
+def peer_names(plan: Mapping[str, Any], node: str) -> dict[str, str]:
+    """What routes and entries of a node's peers lead to, and the peers' names."""
+    names = {}
+    for network in plan["networks"].values():
+        if node in network["nodes"]:
+            for name, peer in peers_of(network, node).items():
+                names.update({lease[key]: name for lease in peer["leases"] for key in ("subnet", "vtep_ip")})
+                names[peer["vtep_mac"]] = name
+                names.setdefault(peer["underlay_ip"], name)
+    return names
+
+
+def peer_of(names: Mapping[str, str], item: Mapping[str, Any]) -> str:
+    """The peer that an entry is the way to; of one that left, what its entry says; empty where it is of none."""
+    words = item["name"].split()
+    if item["resource"] == "route_entry":
+        return names.get(item["name"], item["name"])
+    if item["resource"] == "fdb_entry" and words[1] == ZERO_MAC:
+        return names.get(words[2], words[2])
+    return names.get(words[1], "") if item["resource"] in ("neigh_entry", "fdb_entry") else ""
+
+
+def said(found: Mapping[str, Any]) -> list[str]:
+    """The same in words, a line each."""
+    if not found["touched"]:
+        return [f"Nothing is to be done on {count_of(found['hosts'], 'host')}."]
+    lines = [f"To be touched: {len(found['touched'])} of {count_of(found['hosts'], 'host')}: {names_of(found['touched'])}."]
+    for key, text in (
+        ("peers_added", "Peers added"),
+        ("peers_removed", "Peers removed"),
+        ("recreated", "Made anew"),
+        ("restarted", "Docker restarts"),
+        ("containers", "Containers that a restart stops and starts"),
+        ("waiting", "Docker waits for a restart by its owner"),
+    ):
+        if found[key]:
+            lines.append(f"{text}: {len(found[key])} ({names_of(found[key])}).")
+    return lines + list(found["drops"])
+
+
+def proven(found: Mapping[str, Any], looked: Mapping[str, Any]) -> list[str]:
+    """What the hosts' pings have shown as they were looked at; nothing where it takes another look at them.
+
+    That is so where a host is changed, where one does not answer, and where containers are to be pinged too.
+    """
+    probes = [said.get("probe") for said in looked.values()]
+    if found["touched"] or not all(probe and not probe["missing"] and not probe["containers"] for probe in probes):
+        return []
+    answered = sum(probe["answered"] for probe in probes if probe)
+    return [f"Verified: every host answers every other, small and at full MTU ({count_of(answered, 'ping')})."]
+
+
+def exceeded(found: Mapping[str, Any], recreate: int | None, restart: int | None, remove: int | None = None) -> list[str]:
+    """Which limits the run would go over, with what to do.
+
+    @param remove: how many peers any one host may lose; without a number fewer than half of those that it has, or one
+    """
+    limits = (
+        ("overlay_max_recreate", recreate, "recreated", "make anew"),
+        ("overlay_max_restart", restart, "restarted", "restart Docker on"),
+    )
+    problems = [
+        f"The run would {words} {len(found[key])} ({names_of(found[key])}), and {variable} is {limit}. No host was touched. "
+        f"Limit the run, or raise {variable}"
+        for variable, limit, key, words in limits
+        if limit is not None and len(found[key]) > limit
+    ]
+    over = [
+        one
+        for one in found["losses"]
+        if (one["lost"] > remove if remove is not None else one["lost"] > 1 and one["lost"] * 2 >= one["had"])
+    ]
+    if over:
+        worst = max(over, key=lambda one: int(one["lost"]))
+        more = f", and {count_of(len(over) - 1, 'more host')} as well" if len(over) > 1 else ""
+        problems.append(
+            f"The run would take {worst['lost']} of its {worst['had']} peers on {worst['network']} from {worst['host']}{more}. "
+            f"No host was touched. If these peers left for good, set overlay_max_remove={worst['lost']} for this run. If the "
+            "inventory lacks hosts, as each slice of a job does in AWX, set overlay_plan_file to a plan of them all"
+        )
+    return problems
+
+
+def count_of(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def names_of(names: Iterable[str], shown: int = _SHOWN) -> str:
+    """The first of them, and how many more."""
+    given = list(names)
+    return ", ".join(given[:shown]) + (f" and {len(given) - shown} more" if len(given) > shown else "")

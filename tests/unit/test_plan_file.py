@@ -1,0 +1,89 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A plan on file is used by who sees a part of the inventory, and by nobody for whom it is not the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _plan_file
+from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+
+FLEET: dict[str, Any] = {
+    "overlay_networks": [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "members": "web"}],
+    "overlay_reserved_cidrs": [],
+}
+NODES = [
+    Node(f"h{number}", f"192.168.65.{number}", subnet=f"10.88.{number}.0/24", groups=("overlay", "web", f"rack{number}"))
+    for number in (1, 2, 3, 4)
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    groups = {"web": [node.name for node in NODES], "overlay": [node.name for node in NODES]}
+    made = make_plan(FLEET["overlay_networks"], NODES, groups=groups)
+    assert made.errors == []
+    path = tmp_path / "plan.json"
+    _plan_file.write(str(path), _plan_file.render(made.as_dict(), _plan_file.prints(FLEET, NODES)))
+    return str(path)
+
+
+def problems(file: str, nodes: list[Node], **fleet: Any) -> list[str]:
+    plan, errors = _plan_file.use(file, "plan.json", {**FLEET, **fleet}, nodes)
+    assert set(plan["networks"]["demo"]["nodes"]) == {"h1", "h2", "h3", "h4"}
+    return [f"{error.host}: {error.problem}" for error in errors]
+
+
+def test_a_part_of_the_hosts_uses_the_plan_of_all(file: str) -> None:
+    assert problems(file, NODES) == problems(file, NODES[:2]) == problems(file, []) == []
+
+
+def test_groups_count_that_networks_name(file: str) -> None:
+    assert problems(file, [replace(NODES[0], groups=("overlay", "web"))]) == []
+    (told,) = problems(file, [replace(NODES[0], groups=("overlay", "rack1"))])
+    assert told == "h1: the host's variables are not those that the plan was made from"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"underlay_ip": "192.168.65.77"},
+        {"subnet": "10.88.77.0/24"},
+        {"underlay_mtu": 9000},
+        {"underlay_subnet": "192.168.65.0/24"},
+        {"underlay_dev": "eth1"},
+        {"labels": {"zone": "b"}},
+    ],
+)
+def test_each_variable_of_a_host_counts(file: str, changed: dict[str, Any]) -> None:
+    assert len(problems(file, [replace(NODES[1], **changed), NODES[2]])) == 1
+
+
+def test_networks_and_new_hosts_count(file: str) -> None:
+    told = problems(file, [NODES[0], Node("h9", "192.168.65.9")], overlay_reserved_cidrs=["10.0.0.0/8"])
+    assert len(told) == 2 and "are not those" in told[0] and told[1] == "h9: the plan lacks the host"
+
+
+def test_what_is_no_plan_is_never_used(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    assert [error.problem for error in _plan_file.use(str(path), "plan.json", FLEET, NODES)[1]] == ["there is no such file"]
+    for text in (
+        "{}",
+        "[]",
+        "no",
+        '{"plan": {}, "made_from": {"fleet": 1}}',
+        '{"plan": 1, "made_from": {"fleet": 1, "nodes": {}}}',
+    ):
+        path.write_text(text)
+        with pytest.raises(_plan_file.PlanFileError, match=r"is not a plan .* Run playbooks/plan.yml"):
+            _plan_file.use(str(path), "plan.json", FLEET, NODES)
+    with pytest.raises(_plan_file.PlanFileError, match="cannot be written"):
+        _plan_file.write(str(tmp_path / "none/plan.json"), "x")

@@ -1,0 +1,391 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Drift, preview, matrix, firewall rules and the page, as functions of values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ansible_collections.agentless.overlay.plugins.module_utils._drift import certificate
+from ansible_collections.agentless.overlay.plugins.module_utils._listen import passed
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift, _explain, _filtering, _preview, _verify
+from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+
+NODES = [
+    Node(
+        f"docker{number}", f"192.168.65.{number + 2}", subnet={"demo": f"10.88.{number}.0/24", "flat": f"172.18.{number}.0/24"}
+    )
+    for number in (1, 2, 3)
+]
+NETWORKS = [
+    {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88},
+    {"name": "flat", "backend": "l2", "cidr": "172.18.0.0/16", "vni": 200, "attach": {"docker_network": "flat"}},
+]
+
+
+@pytest.fixture
+def plan() -> dict[str, Any]:
+    made = make_plan(NETWORKS, NODES, {}, [], "leases", {})
+    assert made.errors == []
+    return made.as_dict()
+
+
+def item(resource: str, name: str, kind: str = "missing", **more: Any) -> dict[str, Any]:
+    return {"resource": resource, "name": name, "kind": kind, "planned": [], "found": [], **more}
+
+
+def said(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"drift": list(items), "certificate": {"planned": "a", "live": "b"}, "impact": [], "operations": [], **more}
+
+
+def test_a_difference_is_of_its_network(plan: dict[str, Any]) -> None:
+    items = {
+        "demo": [
+            item("route_entry", "10.88.2.0/24"),
+            item("vxlan_link", "vxlan.88"),
+            item("neigh_entry", "vxlan.88 10.88.2.0"),
+            item("firewall", "nft set vteps_88 192.168.65.4"),
+            item("firewall", "nft chain input x", planned=["udp dport 4789 @th,96,24 0x58 ip saddr != @vteps_88 drop"]),
+            item("docker_bip", "/etc/docker/daemon.json"),
+        ],
+        "flat": [
+            item("bridge", "br.200"),
+            item("docker_network", "flat"),
+            item("fdb_entry", "vxlan.200 00:00:00:00:00:00 192.168.65.4"),
+        ],
+        "": [item("sysctl", "net.ipv4.ip_forward"), item("boot", "/etc/agentless-overlay/boot.sh")],
+    }
+    report = _drift.document(plan, {"docker1": said(*(one for some in items.values() for one in some))}, {}, "now")
+    found = [one["network"] for one in report["hosts"]["docker1"]["drift"]]
+    assert found == [name for name, some in items.items() for _one in some]
+    assert report["summary"]["not_looked_at"] == ["docker2", "docker3"]
+
+
+def test_certificates_are_equal_without_drift_only() -> None:
+    same = certificate({"sysctl": []}, [])
+    other = certificate({"sysctl": []}, [item("sysctl", "x")])
+    assert same["planned"] == same["live"] == other["planned"] != other["live"]
+    assert certificate({"sysctl": [{}]}, [])["planned"] != same["planned"]
+
+
+def test_reports_are_merged_or_refused(plan: dict[str, Any]) -> None:
+    one = _drift.document(plan, {"docker1": said(item("sysctl", "x"))}, {}, "2026-01-01")
+    later = _drift.document(plan, {"docker1": said(), "docker2": said()}, {"docker3": "no answer"}, "2026-01-02")
+    merged = _drift.merge([("later", later), ("one", one)])
+    assert {name: host["status"] for name, host in merged["hosts"].items()} == {
+        "docker1": "same",
+        "docker2": "same",
+        "docker3": "unknown",
+    }
+    assert merged["time"] == "2026-01-02" and merged["summary"]["not_looked_at"] == []
+    for wrong, text in (
+        ({"schema": "other"}, "is not a drift report"),
+        ({**one, "version": 9}, "has version 9"),
+        ({"schema": _drift.SCHEMA, "version": 1}, "is not whole"),
+        ({**one, "plan": "x"}, "of different plans"),
+    ):
+        with pytest.raises(_drift.ReportError, match=text):
+            _drift.merge([("one", one), ("wrong", wrong)])
+    with pytest.raises(_drift.ReportError, match="no report"):
+        _drift.merge([])
+
+
+def test_text_that_no_xml_can_hold(plan: dict[str, Any]) -> None:
+    report = _drift.document(
+        plan, {"docker1": said(item("files", "a\x00<b>", found=["\x1b[1m"]))}, {"docker2": "\x07 & <no>"}, "now"
+    )
+    text = _drift.junit(report)
+    assert "\x00" not in text and "&lt;b&gt;" in text
+    assert "| docker2 | | | **not looked at** |" in _drift.markdown(report)
+
+
+def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
+    looked = {
+        "docker1": said(
+            item("route_entry", "10.88.2.0/24"),
+            item("fdb_entry", "vxlan.200 00:00:00:00:00:00 192.168.65.5"),
+            item("route_entry", "10.88.77.0/24", "extra"),
+            operations=["vxlan_link: re-create vxlan.88 vni 88", "docker_network: change flat 172.18.0.0/16"],
+        ),
+        "docker2": said(docker_bip={"restart_required": True, "containers": ["web"]}),
+        "docker3": said(docker_bip={"restart_required": True, "containers": ["db"]}),
+    }
+    found = _preview.preview(plan, looked, {"docker3": "never"})
+    assert found["peers_added"] == ["docker1: docker2", "docker1: docker3"] and found["peers_removed"] == [
+        "docker1: 10.88.77.0/24"
+    ]
+    assert found["recreated"] == ["docker1: vxlan.88", "docker1: flat"]
+    assert (found["restarted"], found["waiting"], found["containers"]) == (["docker2"], ["docker3"], ["docker2: web"])
+    assert _preview.exceeded(found, None, None) == [] == _preview.exceeded(found, 2, 1)
+    assert len(_preview.exceeded(found, 1, 0)) == 2
+    assert _preview.said({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
+
+
+def test_the_preview_refuses_to_take_the_network_apart() -> None:
+    """An inventory that lacks most hosts, for whatever reason, must not remove them from the rest."""
+    nodes = [
+        Node(f"h{number}", f"192.168.65.{number}", subnet=[f"10.88.{number}.0/24", f"fd88:{number}::/64"])
+        for number in (1, 2, 3)
+    ]
+    made = make_plan([{"name": "demo", "cidr": ["10.88.0.0/16", "fd88::/16"], "vni": 88}], nodes, {}, [], "leases", {})
+    assert made.errors == []
+    plan = made.as_dict()
+
+    def left(*numbers: int, come: tuple[int, ...] = ()) -> list[str]:
+        names = [(f"10.88.{number}.0/24", f"fd88:{number}::/64") for number in (*numbers, *come)]
+        kinds = ["extra"] * len(numbers) + ["missing"] * len(come)
+        drift = [item("route_entry", name, kind) for pair, kind in zip(names, kinds) for name in pair]
+        # Routes of a network that is no more count for nothing.
+        drift += [item("route_entry", f"10.99.{number}.0/24", "extra") for number in range(9)]
+        return _preview.exceeded(_preview.preview(plan, {"h1": said(*drift)}, {}), None, None, remove)
+
+    remove: int | None = None
+    assert left(4) == left() == []
+    assert "take 2 of its 4 peers on demo from h1." in left(4, 5)[0] and "overlay_max_remove=2" in left(4, 5)[0]
+    assert left(4, 5, come=(2,)) == left(4, 5, come=(2, 3)) == []
+    remove = 2
+    assert left(4, 5) == [] and left(4, 5, 6) != []
+    remove = 0
+    assert left() == [] and left(4) != []
+
+
+SAVED = """*filter
+:INPUT ACCEPT [0:0]
+:FORWARD DROP [0:0]
+:DOCKER-USER - [0:0]
+:OWN - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+-A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A DOCKER-USER -s 10.88.9.0/24 -j OWN
+-A DOCKER-USER -s 10.88.0.0/16 -d 10.88.1.0/24 -i vxlan.+ -o docker0 -m comment --comment "let in" -j ACCEPT
+-A DOCKER-USER -p tcp -m tcp --dport 80:90 -m strange --strange 1 -j DROP
+-A OWN -p tcp -m tcp --dport 22 -j RETURN
+-A OWN -j REJECT --reject-with icmp-port-unreachable
+-A INPUT -p udp -m udp --dport 4789 ! -s 192.168.65.0/24 -j DROP
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "hooks", "rule"),
+    [
+        ({"come": "docker0", "go": "vxlan.88"}, _filtering.FORWARDED, None),
+        ({"come": "vxlan.88", "go": "docker0"}, _filtering.FORWARDED, "policy DROP"),
+        ({"come": "vxlan.88", "go": "docker0", "target": "10.88.1.2"}, _filtering.FORWARDED, None),
+        ({"come": "vxlan.88", "go": "docker0", "state": "established"}, _filtering.FORWARDED, None),
+        (
+            {"source": "10.88.9.2", "come": "docker0", "go": "eth0"},
+            _filtering.FORWARDED,
+            "-j REJECT --reject-with icmp-port-unreachable",
+        ),
+        ({"source": "10.88.9.2", "come": "docker0", "go": "eth0", "protocol": "tcp", "port": 22}, _filtering.FORWARDED, None),
+        # A match that is not understood is none.
+        ({"come": "docker0", "go": "eth0", "protocol": "tcp", "port": 85}, _filtering.FORWARDED, None),
+        ({"source": "192.168.66.1", "protocol": "udp", "port": 4789}, _filtering.RECEIVED, "192.168.65.0/24"),
+        ({"source": "192.168.65.1", "protocol": "udp", "port": 4789}, _filtering.RECEIVED, None),
+    ],
+)
+def test_what_iptables_would_do(values: dict[str, Any], hooks: tuple[str, ...], rule: str | None) -> None:
+    packet = _filtering.Packet(**{"source": "10.88.1.2", "target": "10.88.2.2", "protocol": "icmp", **values})
+    found = _filtering.stopped({"iptables": SAVED, "ip6tables": "", "nft": []}, packet, hooks)
+    assert found is None if rule is None else found is not None and rule in found.rule
+
+
+def match(left: Any, right: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def payload(protocol: str, field: str) -> dict[str, Any]:
+    return {"payload": {"protocol": protocol, "field": field}}
+
+
+def test_what_nft_would_do() -> None:
+    chain = {"family": "inet", "table": "t", "name": "in", "hook": "input", "type": "filter", "prio": 0, "policy": "accept"}
+    place = {"family": "inet", "table": "t", "chain": "in"}
+    vni = match({"payload": {"base": "th", "offset": 96, "len": 24}}, 88)
+    ruleset = {
+        "nftables": [
+            {"chain": chain},
+            {"chain": {"family": "inet", "table": "t", "name": "more"}},
+            {
+                "set": {
+                    "family": "inet",
+                    "table": "t",
+                    "name": "vteps",
+                    "elem": ["192.168.65.4", {"prefix": {"addr": "10.1.0.0", "len": 16}}],
+                }
+            },
+            {"rule": {**place, "handle": 1, "expr": [match(payload("udp", "dport"), 4789), vni, {"jump": {"target": "more"}}]}},
+            {
+                "rule": {
+                    **{**place, "chain": "more"},
+                    "handle": 2,
+                    "expr": [match(payload("ip", "saddr"), "@vteps", "!="), {"counter": {}}, {"drop": None}],
+                }
+            },
+            {
+                "rule": {
+                    **place,
+                    "handle": 3,
+                    "expr": [match({"meta": {"key": "iifname"}}, {"set": ["eth7", "eth8"]}), {"drop": None}],
+                }
+            },
+            {"rule": {**place, "handle": 4, "expr": [match({"fib": {}}, "x"), {"drop": None}]}},
+        ]
+    }
+    tables = {"iptables": "", "ip6tables": "", "nft": ruleset}
+
+    def stopped(**values: Any) -> str:
+        packet = _filtering.Packet(
+            **{"source": "192.168.65.9", "target": "192.168.65.3", "protocol": "udp", "port": 4789, **values}
+        )
+        found = _filtering.stopped(tables, packet, _filtering.RECEIVED)
+        return found.where + " " + found.rule[:6] if found else ""
+
+    assert stopped(vni=88) == "nft inet t more rule 2"
+    assert stopped(vni=88, source="192.168.65.4") == stopped(vni=88, source="10.1.2.3") == stopped(vni=77) == ""
+    assert stopped(vni=88, port=1) == ""
+    assert stopped(vni=77, come="eth8") == "nft inet t in rule 3"
+    chain["policy"] = "drop"
+    assert stopped(vni=77) == "nft inet t in policy"
+
+
+def test_frames_as_they_pass() -> None:
+    icmp = bytes.fromhex("0800f7ff00000000")
+    ip = bytes.fromhex("4500001c00000000400100000a5801020a580202")
+    inner = bytes.fromhex("020000000002020000000001") + b"\x08\x00" + ip + icmp
+    found = passed(inner, "vxlan.88", "in", {4789})
+    assert found is not None and (found.source, found.target, found.what, found.outer) == (
+        "10.88.1.2",
+        "10.88.2.2",
+        "request",
+        None,
+    )
+    vxlan = bytes.fromhex("0800000000005800")
+    udp = bytes.fromhex("c00012b500000000")
+    outer_ip = bytes.fromhex("4500005000000000401100 00c0a84103c0a84104".replace(" ", ""))
+    outer = bytes.fromhex("020000000004020000000003") + b"\x08\x00" + outer_ip + udp + vxlan + inner
+    found = passed(outer, "eth0", "out", {4789})
+    assert found is not None and (found.outer, found.vni, found.source) == (("192.168.65.3", "192.168.65.4"), 88, "10.88.1.2")
+    assert passed(outer, "eth0", "out", {8472}) is None
+    arp = bytes.fromhex(
+        "ffffffffffff020000000001" + "0806" + "0001080006040001" + "020000000001" + "0a580102" + "000000000000" + "0a580202"
+    )
+    found = passed(arp, "br.200", "in", {4789})
+    assert found is not None and (found.source, found.target, found.what) == ("10.88.1.2", "10.88.2.2", "arp request")
+    # Whatever comes by, whole or not.
+    for length in range(len(outer)):
+        passed(outer[:length], "eth0", "in", {4789})
+        passed(arp[:length], "eth0", "in", {4789})
+
+
+def test_the_ends_of_a_way(plan: dict[str, Any]) -> None:
+    running = {
+        "docker1": {"bridge": [{"name": "web", "addresses": ["10.88.1.2"]}]},
+        "docker2": {"bridge": [{"name": "db", "addresses": ["10.88.2.2"]}]},
+    }
+    assert _explain.asked(plan, "docker1/web", "10.88.2.2") == {"hosts": ["docker1", "docker2"], "error": ""}
+    assert _explain.asked(plan, "web", "docker2")["hosts"] == ["docker1", "docker2", "docker3"]
+    assert _explain.asked(plan, "192.168.65.3", "10.88.2.1")["hosts"] == ["docker1", "docker2"]
+    found = _explain.pair(plan, "web", "db", "", running)
+    assert [(end["host"], end["address"], end["container"]) for end in found["ends"]] == [
+        ("docker1", "10.88.1.2", "web"),
+        ("docker2", "10.88.2.2", "db"),
+    ]
+    assert "there is no network x" in _explain.pair(plan, "web", "db", "x", running)["error"]
+    assert "no container nope runs on demo" in _explain.pair(plan, "nope", "db", "", running)["error"]
+    assert json.dumps(found)
+
+
+def row(one: str, other: str, **more: Any) -> dict[str, Any]:
+    ok = more.get("ok", False)
+    values = {
+        "from": one,
+        "to": other,
+        "network": "demo",
+        "kind": "host",
+        "ok": ok,
+        "reached": ok,
+        "largest": 1450 if ok else 0,
+    }
+    return {
+        **values,
+        "size": 1450,
+        "address": "",
+        "target": other,
+        "said": "",
+        "source": "host",
+        "loss": 0.0,
+        "rtt": 1.0,
+        **more,
+    }
+
+
+def heard(packets: list[tuple[str, str, str, str, bool]], device: str = "eth0", **more: Any) -> dict[str, Any]:
+    """Pings as (way, source, target, outer target, in a tunnel)."""
+    found = []
+    for way, source, target, outer, tunnel in packets:
+        own = {"10.88.1.2": "192.168.65.3", "10.88.2.2": "192.168.65.4"}[source]
+        values = {"way": way, "source": source, "target": target, "what": "request", "count": 1}
+        found.append(
+            {
+                **values,
+                "device": device if tunnel else "vxlan.88",
+                "outer": [own, outer] if tunnel else [],
+                "vni": 88 if tunnel else 0,
+            }
+        )
+    return {"packets": found, "fdb": {}, "checksum_errors": 0, **more}
+
+
+A, B = "10.88.1.2", "10.88.2.2"
+TO_B, TO_A = ("out", A, B, "192.168.65.4", True), ("out", B, A, "192.168.65.3", True)
+AT_B, AT_A = ("in", A, B, "192.168.65.4", True), ("in", B, A, "192.168.65.3", True)
+IN_B, IN_A = ("in", A, B, "", False), ("in", B, A, "", False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind", "where"),
+    [
+        ([TO_B], [TO_A], "udp_blocked", ""),
+        ([TO_B, AT_A, IN_A], [TO_A], "one_way", ""),
+        ([TO_B, AT_A, IN_A], [TO_A, AT_B], "udp_blocked", "docker2"),
+        ([], [TO_A], "one_way", ""),
+        ([], [], "not_sent", "docker1"),
+        ([TO_B, AT_A, IN_A], [TO_A, AT_B, IN_B], "not_sent", "docker1"),
+    ],
+)
+def test_what_is_wrong_between_two(plan: dict[str, Any], one: list[Any], other: list[Any], kind: str, where: str) -> None:
+    rows = [
+        row("docker1", "docker2"),
+        row("docker2", "docker1"),
+        row("docker1", "docker2", network="", kind="underlay", ok=True),
+    ]
+    pairs = _verify.broken(rows)
+    assert pairs == [("docker1", "docker2", "demo")] == _verify.closer(pairs, {"docker1", "docker2"})
+    found = _verify.findings(plan, rows, pairs, {"docker1": heard(one), "docker2": heard(other)})
+    assert (found[0]["kind"], found[0]["where"]) == (kind, where), found
+
+
+def test_checksums_entries_and_the_underlay(plan: dict[str, Any]) -> None:
+    rows = [row("docker1", "docker2"), row("docker2", "docker1")]
+    pairs = _verify.broken(rows)
+    one = heard([TO_B, AT_A, IN_A])
+    found = _verify.findings(plan, rows, pairs, {"docker1": one, "docker2": heard([TO_A, AT_B], checksum_errors=3)})
+    assert [(item["kind"], item["where"]) for item in found] == [("checksum", "docker1")]
+    mac = plan["networks"]["demo"]["nodes"]["docker2"]["vtep_mac"]
+    wrong = heard([AT_A, IN_A], fdb={"vxlan.88": [[mac, "192.168.65.99"]]})
+    found = _verify.findings(plan, rows, pairs, {"docker1": wrong, "docker2": heard([TO_A])})
+    assert [(item["kind"], item["where"]) for item in found] == [("fdb", "docker1")]
+    found = _verify.findings(plan, rows, pairs, {"docker1": heard([TO_B]), "docker2": heard([TO_A])})
+    assert [item["kind"] for item in found] == ["underlay"]
+    # A host that could not be asked to listen.
+    assert _verify.closer(pairs, {"docker1"}) == []
+    assert [item["kind"] for item in _verify.findings(plan, rows, [], {})] == ["unreachable"]
