@@ -75,7 +75,7 @@ bench-strategy: packages ## playbooks over SSH, by Ansible's strategy and by mit
 	$(BIN)/python bench/strategy.py $(ROUNDS)
 
 bench-throughput: packages ## iperf3 between containers, by each kind of network and by Swarm's overlay
-	$(BIN)/python bench/throughput.py $(SECONDS) $(ROUNDS)
+	$(BIN)/python bench/throughput.py $(or $(SECONDS),2) $(or $(ROUNDS),15) $(or $(NETWORKS),all)
 
 soak: packages $(OLD) ## thirty runs that are killed at a random moment
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py

@@ -20,21 +20,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 # The longest first: a worker takes a file at a time, and the last one should be a short one.
 LONGEST = (
-    *(
-        "test_machines",
-        "test_backends",
-        "test_modules",
-        "test_nexthops",
-        "test_drift",
-        "test_explain",
-        "test_fleet",
-        "test_drift_report",
-        "test_verify",
-        "test_overlay",
-        "test_changes",
-        "test_molecule",
-        "test_sanity",
-    ),
+    "test_machines",
+    "test_backends",
+    "test_modules",
+    "test_nexthops",
+    "test_drift",
+    "test_explain",
+    "test_fleet",
+    "test_drift_report",
+    "test_verify",
+    "test_overlay",
+    "test_changes",
+    "test_molecule",
+    "test_sanity",
 )
 
 

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,18 @@ class Lab:
             text=True,
             env={**os.environ, "LAB_PREFIX": self.prefix},
         )
+
+    @contextmanager
+    def hears(self, host: str, device: str, *packets: str) -> Iterator[list[str]]:
+        """What tcpdump has heard meanwhile on a device: the first packet, or none in ten seconds."""
+        said: list[str] = []
+        job = self.popen(host, "timeout", "10", "tcpdump", "-n", "-l", "-c", "1", "-i", device, *packets)
+        assert job.stdout is not None
+        with job:
+            # A busy machine takes its time to begin.
+            next(line for line in job.stdout if "listening on" in line)
+            yield said
+            said += job.stdout
 
     def container(self, host: str, name: str = "c1") -> str:
         """Start a container, where it is not running, and give its address."""

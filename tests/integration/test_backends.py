@@ -211,25 +211,20 @@ def test_requests_for_known_neighbours_stay_on_the_host(lab: Backends) -> None:
     # Who has just used a neighbour asks it by unicast after five seconds, which is not suppressed: that is not looking for it.
     looks = ("ether", "broadcast", "and", "arp", "dst", "host", "172.18.0.3")
 
-    def heard() -> str:
-        capture = lab.popen("docker1", "timeout", "6", "tcpdump", "-n", "-l", "-i", "vxlan_docker", *looks)
-        assert capture.stdout is not None
-        next(line for line in capture.stdout if "listening on" in line)
-        lab.inside("docker1", "stretched", "ip neigh flush dev eth0")
-        assert " 0% packet loss" in lab.sh("docker1", "docker exec stretched ping -c 2 172.18.0.3")
-        said = capture.stdout.read()
-        capture.wait()
-        return said
+    def look() -> str:
+        with lab.hears("docker1", "vxlan_docker", *looks) as heard:
+            lab.inside("docker1", "stretched", "ip neigh flush dev eth0")
+            assert " 0% packet loss" in lab.sh("docker1", "docker exec stretched ping -c 2 172.18.0.3")
+        return "".join(heard)
 
-    said = heard()
+    said = look()
     assert "who-has 172.18.0.3" not in said, said
     # And it is heard without, or what was just seen says nothing.
     lab.sh("docker1", "bridge link set dev vxlan_docker neigh_suppress off")
     try:
-        said = heard()
+        assert "who-has 172.18.0.3" in look()
     finally:
         lab.sh("docker1", "bridge link set dev vxlan_docker neigh_suppress on")
-    assert "who-has 172.18.0.3" in said, said
 
 
 # What every backend carries

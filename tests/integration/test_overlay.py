@@ -60,19 +60,15 @@ def test_containers_reach_each_other(net: Net, host: str) -> None:
 
 
 def test_the_source_address_is_kept_on_the_overlay(net: Net) -> None:
-    listener = net.lab.popen("docker2", "timeout", "10", "tcpdump", "-n", "-l", "-c", "1", "-i", "docker0", "icmp[0] = 8")
-    time.sleep(1.5)
-    net.lab.sh("docker1", f"docker exec c1 ping -c 2 {net.addresses['docker2']}")
-    assert (
-        f"IP {net.addresses['docker1']} > {net.addresses['docker2']}: ICMP echo request" in listener.communicate(timeout=20)[0]
-    )
+    with net.lab.hears("docker2", "docker0", "icmp[0] = 8") as heard:
+        net.lab.sh("docker1", f"docker exec c1 ping -c 2 {net.addresses['docker2']}")
+    assert f"IP {net.addresses['docker1']} > {net.addresses['docker2']}: ICMP echo request" in "".join(heard)
 
 
 def test_what_leaves_the_overlay_is_masqueraded(net: Net) -> None:
-    listener = net.lab.popen("docker2", "timeout", "10", "tcpdump", "-n", "-l", "-c", "1", "-i", "eth0", "icmp[0] = 8")
-    time.sleep(1.5)
-    net.lab.sh("docker1", "docker exec c1 ping -c 2 192.168.65.4")
-    assert "IP 192.168.65.3 > 192.168.65.4: ICMP echo request" in listener.communicate(timeout=20)[0]
+    with net.lab.hears("docker2", "eth0", "icmp[0] = 8") as heard:
+        net.lab.sh("docker1", "docker exec c1 ping -c 2 192.168.65.4")
+    assert "IP 192.168.65.3 > 192.168.65.4: ICMP echo request" in "".join(heard)
 
 
 def test_a_host_reaches_far_containers(net: Net) -> None:

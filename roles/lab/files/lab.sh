@@ -76,7 +76,7 @@ make_key() {
 # The process inside the name spaces whose parent is the given one, when it has become a program.
 wait_for() {
   local outer=$1 program=$2 log=$3 child
-  for _ in $(seq 500); do
+  for _ in $(seq 3000); do
     child=$(tr -d ' ' <"/proc/$outer/task/$outer/children" 2>/dev/null) || true
     [ -n "$child" ] && [ "$(cat "/proc/$child/comm" 2>/dev/null)" = "$program" ] && echo "$child" && return 0
     kill -0 "$outer" 2>/dev/null || break
@@ -126,7 +126,8 @@ inside() {
   nsenter --target "$pid" --mount --uts --net --pid -- "$@"
 }
 
-booted() { inside "$1" test -d /run/systemd/system; }
+# By its process 1: what it mounts and makes is not there yet at once.
+booted() { [ "$(cat "/proc/$(host_pid "$1")/comm")" = systemd ]; }
 
 ready_host() {
   if booted "$1"; then
