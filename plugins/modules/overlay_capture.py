@@ -14,6 +14,7 @@ description:
   - Runs C(tcpdump) on the device that leads to the peer, and returns what the packets of one VNI carry, outside and inside.
   - With O(ping), it also sends the packets that are to be caught.
   - Changes nothing.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   peer:
     description: The underlay address of the other host.
@@ -41,13 +42,6 @@ options:
     description: Docker's API socket.
     type: path
     default: /var/run/docker.sock
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 """
 
 EXAMPLES = r"""

@@ -15,6 +15,7 @@ description:
     out, so that it can be told where a packet is lost.
   - Run it with C(async), and the pings meanwhile.
   - Changes nothing.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   seconds:
     description: How long to look.
@@ -30,13 +31,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 """
 
 EXAMPLES = r"""

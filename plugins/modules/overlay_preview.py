@@ -15,6 +15,7 @@ description:
     C(overlay_converged), and tells which hosts it touches, which peers come and go, what is made anew, which daemons restart
     and which containers that hits.
   - Fails where that is more than a limit allows.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   plan:
     description: The plan that M(agentless.overlay.overlay_plan) returned.
@@ -29,13 +30,6 @@ options:
   max_remove:
     description: How many peers any one host may lose. Without a number fewer than half of those that it has, or one.
     type: int
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 notes:
   - This is an action plugin. It runs once for all hosts of a play.
 """

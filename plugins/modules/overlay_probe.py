@@ -16,6 +16,7 @@ description:
   - Sends from the host, and from inside the network namespace of one running container on the target's Docker network,
     where there is one. The container needs no program for it.
   - Changes nothing.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   targets:
     description: What to ping. With none, the module only tells which containers it would ping from.
@@ -62,13 +63,6 @@ options:
     description: Docker's API socket.
     type: path
     default: /var/run/docker.sock
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 """
 
 EXAMPLES = r"""

@@ -14,6 +14,7 @@ description:
   - Takes the host's peers out of the plan that M(agentless.overlay.overlay_plan) returned, registered as C(overlay_plan), and
     pings them and their containers with M(agentless.overlay.overlay_probe).
   - Fails with those that do not answer. One of a host outside the play is no failure.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   containers:
     description: By host and Docker network, the containers that can be pinged, and ping.
@@ -24,13 +25,6 @@ options:
     type: list
     elements: str
     default: []
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 notes:
   - This is an action plugin.
 """

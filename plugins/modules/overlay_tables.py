@@ -15,6 +15,7 @@ description:
     C(iptables-save), C(ip6tables-save) and C(nft), asks the kernel for the routes of given packets, and looks into the network
     namespace of a container.
   - Changes nothing, and sends nothing.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   routes:
     description: Packets whose route to ask for.
@@ -47,13 +48,6 @@ options:
     description: Docker's API socket.
     type: path
     default: /var/run/docker.sock
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 """
 
 EXAMPLES = r"""

@@ -13,6 +13,7 @@ author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Lets C(ansible-playbook) end with an exit code that pipelines can tell apart. 2 where something was found on a host, 4 where
     a host or the inventory could not be looked at, whatever was found on others, 0 where neither happened.
+extends_documentation_fragment: [agentless.overlay.reading]
 options:
   found:
     description: What was found; the host fails with it.
@@ -22,13 +23,6 @@ options:
     description: Why nothing is known; the host counts as unreachable. Goes before O(found).
     type: str
     default: ""
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and predict changes without making them.
-    support: full
-  diff_mode:
-    description: It changes nothing.
-    support: none
 notes:
   - This is an action plugin.
 """

@@ -131,7 +131,7 @@ booted() { [ "$(cat "/proc/$(host_pid "$1")/comm")" = systemd ]; }
 
 ready_host() {
   if booted "$1"; then
-    for _ in $(seq 600); do
+    for _ in $(seq 1200); do
       inside "$1" systemctl is-active --quiet docker ssh 2>/dev/null && break
       sleep 0.1
     done
