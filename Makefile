@@ -64,7 +64,7 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 
 check: PROFILE = test
 check: packages $(OLD) ## unit and integration tests, molecule and ansible-test sanity among them
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner; PEERS, HOSTS and NODES for how many
 	$(BIN)/python bench/peers.py $(PEERS)
