@@ -245,20 +245,20 @@ def test_full_packets_and_a_hundred_megabytes(lab: Backends, network: str, host:
     assert "message too long" in lab.inside(host, name, f"ping -c 1 -M do -s {size + 1} {far} 2>&1", check=False).lower()
     if host != "docker1":
         return
-    # Random, so that no two blocks of it are alike; made once.
-    lab.sh(host, "[ -e /tmp/data ] || head -c 100000000 /dev/urandom >/tmp/data")
+    # Random, so that no two blocks of it are alike; made once, where it goes with the host.
+    lab.sh(host, "[ -e /run/data ] || head -c 100000000 /dev/urandom >/run/data")
     family = "AF_INET6" if ":" in far else "AF_INET"
     take = (
         f"import hashlib, socket; listener = socket.create_server(('', 7000), family=socket.{family}); "
         "print('ready', flush=True); "
         "stream = listener.accept()[0].makefile('rb'); print(hashlib.file_digest(stream, 'sha256').hexdigest())"
     )
-    give = f"import socket; socket.create_connection(('{far}', 7000)).sendfile(open('/tmp/data', 'rb'))"
+    give = f"import socket; socket.create_connection(('{far}', 7000)).sendfile(open('/run/data', 'rb'))"
     pid = lab.sh(other(host), f"docker container inspect -f '{{{{.State.Pid}}}}' {name}").strip()
     taker = lab.popen(other(host), "nsenter", "-t", pid, "-n", "python3", "-c", take)
     assert taker.stdout is not None and taker.stdout.readline() == "ready\n"
     lab.inside(host, name, f'python3 -c "{give}"')
-    assert taker.communicate(timeout=120)[0].strip() == lab.sh(host, "sha256sum /tmp/data").split()[0]
+    assert taker.communicate(timeout=120)[0].strip() == lab.sh(host, "sha256sum /run/data").split()[0]
 
 
 # Drift of each kind
