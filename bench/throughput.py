@@ -21,7 +21,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,8 +28,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PREFIX = "aobench"
-LAB = ["bash", str(ROOT / "roles/lab/files/lab.sh")]
+sys.path.insert(0, str(ROOT / "tests/integration"))
+
+from labs import Lab
+
 HOSTS = {"docker1": "192.168.65.3", "docker2": "192.168.65.4"}
 NETWORKS: list[dict[str, Any]] = [
     {"name": "vxlan", "cidr": "10.1.0.0/16", "vni": 1, "attach": {"docker_network": "vxlan"}},
@@ -43,105 +44,54 @@ SWARM = "swarm"
 PROCESSORS = os.cpu_count() or 1
 
 
-def lab(*args: str) -> str:
-    done = subprocess.run(
-        [*LAB, *args], capture_output=True, text=True, check=False, env={**os.environ, "LAB_PREFIX": PREFIX}, cwd=ROOT
-    )
-    if done.returncode:
-        raise SystemExit(f"lab.sh {' '.join(args)}: {done.stdout}{done.stderr}")
-    return done.stdout.strip()
-
-
 def own_processor(host: str) -> list[str]:
     """How to run a program where the host's work is done."""
     return ["taskset", "--cpu-list", str(list(HOSTS).index(host) % PROCESSORS)]
 
 
-def part_processors() -> None:
+def part_processors(lab: Lab) -> None:
     for number, host in enumerate(HOSTS):
         mask = f"{1 << number % PROCESSORS:x}"
-        lab("exec", host, "sh", "-c", f"for queue in /sys/class/net/eth0/queues/rx-*; do echo {mask} >$queue/rps_cpus; done")
+        lab.sh(host, f"for queue in /sys/class/net/eth0/queues/rx-*; do echo {mask} >$queue/rps_cpus; done")
 
 
-def converge(folder: Path, networks: list[dict[str, Any]]) -> None:
-    """The networks, by the playbook that users run."""
-    hosts = {name: {"ansible_host": address} for name, address in HOSTS.items()}
-    pid_file = f"/var/lib/agentless-overlay-lab/{PREFIX}/{{{{ inventory_hostname }}}}/pid"
-    variables = {
-        "overlay_networks": networks,
-        "overlay_underlay_subnet": "192.168.65.0/24",
-        "ansible_connection": "agentless.overlay.netns",
-        "ansible_become": False,
-        "ansible_python_interpreter": sys.executable,
-        "overlay_netns_name": PREFIX + "-{{ inventory_hostname }}",
-        "overlay_netns_pid_file": pid_file,
-    }
-    inventory = folder / "hosts.yml"
-    inventory.write_text(json.dumps({"all": {"children": {"overlay": {"hosts": hosts, "vars": variables}}}}))
-    done = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "playbooks/overlay.yml", "-i", inventory],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-
-
-def swarm() -> None:
+def swarm(lab: Lab) -> None:
     """Docker's own overlay network, with its defaults."""
-    lab("exec", "docker1", "docker", "swarm", "init", "--advertise-addr", HOSTS["docker1"])
-    token = lab("exec", "docker1", "docker", "swarm", "join-token", "--quiet", "worker")
-    lab("exec", "docker2", "docker", "swarm", "join", "--token", token, f"{HOSTS['docker1']}:2377")
-    lab(
-        "exec",
-        "docker1",
-        "docker",
-        "network",
-        "create",
-        "--driver",
-        "overlay",
-        "--attachable",
-        "--subnet",
-        "10.9.0.0/24",
-        SWARM,
-    )
+    lab.sh("docker1", f"docker swarm init --advertise-addr {HOSTS['docker1']}")
+    token = lab.sh("docker1", "docker swarm join-token --quiet worker").strip()
+    lab.sh("docker2", f"docker swarm join --token {token} {HOSTS['docker1']}:2377")
+    lab.sh("docker1", f"docker network create --driver overlay --attachable --subnet 10.9.0.0/24 {SWARM}")
 
 
-def containers(networks: list[dict[str, Any]]) -> dict[str, str]:
+def containers(lab: Lab) -> dict[str, str]:
     """A container on each network of each host; by network the address of that on docker2."""
     addresses = {}
-    for network in [*(item["name"] for item in networks), SWARM]:
+    for network in [*(item["name"] for item in lab.networks), SWARM]:
         for host in HOSTS:
-            run = ["docker", "run", "--detach", "--name", network, "--network", network, "overlay-lab", "sleep", "1000000"]
-            lab("exec", host, *run)
+            lab.sh(host, f"docker run --detach --name {network} --network {network} overlay-lab sleep 1000000")
         template = '{{(index .NetworkSettings.Networks "%s").IPAddress}}' % network
-        addresses[network] = lab("exec", "docker2", "docker", "container", "inspect", "-f", template, network)
+        addresses[network] = lab.exec("docker2", "docker", "container", "inspect", "-f", template, network).stdout.strip()
     return addresses
 
 
-def inside(host: str, network: str) -> list[str]:
+def inside(lab: Lab, host: str, network: str) -> list[str]:
     """How to run a program of the host in the container's network namespace; on the host itself for none."""
     if not network:
-        return ["exec", host, *own_processor(host)]
-    pid = lab("exec", host, "docker", "container", "inspect", "-f", "{{.State.Pid}}", network)
-    return ["exec", host, *own_processor(host), "nsenter", "-t", pid, "-n"]
+        return own_processor(host)
+    pid = lab.sh(host, f"docker container inspect -f '{{{{.State.Pid}}}}' {network}").strip()
+    return [*own_processor(host), "nsenter", "-t", pid, "-n"]
 
 
-def measure(network: str, address: str, seconds: str) -> float:
+def measure(lab: Lab, network: str, address: str, seconds: str) -> float:
     """Gbit/s from docker1 to docker2, as the receiver counts them."""
-    server = subprocess.Popen(
-        [*LAB, *inside("docker2", network), "iperf3", "--server", "--one-off"],
-        stdout=subprocess.DEVNULL,
-        env={**os.environ, "LAB_PREFIX": PREFIX},
-    )
+    here, there = inside(lab, "docker1", network), inside(lab, "docker2", network)
+    server = lab.popen("docker2", *there, "iperf3", "--server", "--one-off")
     for _attempt in range(50):
-        if ":5201" in lab(*inside("docker2", network), "ss", "-ltn"):
+        if ":5201" in lab.exec("docker2", *there, "ss", "-ltn").stdout:
             break
         time.sleep(0.1)
-    said = lab(*inside("docker1", network), "iperf3", "--client", address, "--time", seconds, "--json")
-    server.wait()
+    said = lab.exec("docker1", *here, "iperf3", "--client", address, "--time", seconds, "--json").stdout
+    server.communicate()
     return float(json.loads(said)["end"]["sum_received"]["bits_per_second"]) / 1e9
 
 
@@ -157,21 +107,24 @@ def chance(values: list[float], beside: list[float]) -> tuple[float, float]:
 
 def main() -> None:
     seconds, rounds, chosen = (sys.argv[1:] + ["2", "15", "all"][len(sys.argv) - 1 :])[:3]
-    networks = [item for item in NETWORKS if chosen == "all" or item["name"] in chosen.split(",")]
     with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        lab.hosts = {name: {"ansible_host": address} for name, address in HOSTS.items()}
+        lab.networks = [item for item in NETWORKS if chosen == "all" or item["name"] in chosen.split(",")]
         try:
-            lab("up", *(f"{name}={address}/24" for name, address in HOSTS.items()))
-            part_processors()
-            converge(Path(folder), networks)
-            swarm()
-            ways = {"": HOSTS["docker2"], **containers(networks)}
+            lab.up()
+            part_processors(lab)
+            lab.write_inventory(overlay_underlay_subnet="192.168.65.0/24")
+            lab.converge()
+            swarm(lab)
+            ways = {"": HOSTS["docker2"], **containers(lab)}
             found: dict[str, list[float]] = {network: [] for network in ways}
             for turn in range(int(rounds)):
                 # To and fro, so that none always comes after the same one.
                 for network in list(ways)[:: -1 if turn % 2 else 1]:
-                    found[network].append(measure(network, ways[network], seconds))
+                    found[network].append(measure(lab, network, ways[network], seconds))
         finally:
-            lab("down")
+            lab.down()
     names = {
         "": "bare underlay, host to host",
         "hostgw": "host-gw",

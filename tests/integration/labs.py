@@ -202,7 +202,7 @@ class Lab:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "LAB_PREFIX": self.prefix},
+            env=environment(LAB_PREFIX=self.prefix),
         )
 
     @contextmanager
