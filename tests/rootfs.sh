@@ -22,6 +22,7 @@ if [ "$(cat "$target/.ready" 2>/dev/null)" != "$version" ]; then
   bookworm) ;;
   # Other managers of the network, switched off until a test wants them.
   trixie) packages+=,docker-cli,firewalld,network-manager,libpam-systemd ;;
+  forky) packages+=,docker-cli,firewalld,libpam-systemd ;;
   *) packages+=,docker-cli ;;
   esac
   # A suite that this machine's debootstrap has never heard of is made like unstable.

@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
             "probe": {"type": "bool", "default": False},
             "allow_renumber": {"type": "bool", "default": False},
             "allow_drops": {"type": "bool", "default": True},
+            "defer": {"type": "bool", "default": False},
             "nexthops": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         }
         _validation, arguments = self.validate_argument_spec(spec)
@@ -46,6 +47,8 @@ class ActionModule(ActionBase):
             host_sections(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"]),
             allow_drops=arguments["allow_drops"],
         )
+        if arguments["defer"]:
+            options["docker_bip"] = [dict(item, defer=True) for item in options["docker_bip"]]
         if arguments["probe"]:
             options["probe"] = {"targets": probe_targets(plan, node, {}), "networks": docker_networks(plan)}
         # A keyword check_mode of the task would be templated for each host, and knows of the command line only.

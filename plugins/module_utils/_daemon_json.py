@@ -7,14 +7,34 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api, _dockerd
+from ansible_collections.agentless.overlay.plugins.module_utils._daemon_keys import (
+    BACKUP_SUFFIX,
+    BRIDGE_SUFFIX,
+    DOCKERS_BIP,
+    DOCKERS_MTU,
+    DOCKERS_POOLS,
+    MANAGED,
+    NO_NFTABLES,
+    UNDO_SUFFIX,
+    free_address,
+    is_pooled,
+    keys_for,
+    live_differences,
+    own_lines,
+    parse_object,
+    refuse_outside,
+    render,
+    restore,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._files import File, read_file, write_file
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETROUTE, Message, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Failure,
     Host,
@@ -25,24 +45,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 
-MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing", "ipv6", "fixed-cidr-v6", "bip6")
-# The file as it was before we ever changed it: what absent puts back. Empty where there was none.
-BACKUP_SUFFIX = ".before-overlay"
-# The address that docker0 had then, where the file did not say: Docker keeps the one that it finds there.
-BRIDGE_SUFFIX = ".before-overlay-docker0"
-# The file that dockerd runs on, until it has restarted on the new one: what a failed restart puts back.
-UNDO_SUFFIX = ".overlay-undo"
+_DIRECT = "allow-direct-routing"
+_TABLE_MAIN = 254
+# What hangs on docker0; with live-restore containers do while dockerd is down.
+_PORTS = "/sys/class/net/docker0/brif"
 
 
-NO_NFTABLES = (
-    "docker: dockerd has its firewall in %s, where a rule of ours cannot let the overlay through. "
-    'Set "firewall-backend": "iptables" in daemon.json and restart Docker'
-)
+@dataclass(frozen=True)
+class DaemonFile(File):
+    """daemon.json, of which a difference shows our keys only."""
 
-
-# What docker0 has where nobody says otherwise and nothing is in the way.
-DOCKERS_BIP = "172.17.0.1/16"
-DOCKERS_MTU = 1500
+    def lines(self) -> List[str]:
+        return ["%s mode %04o" % (self.path, self.mode)] + own_lines(self.content, self.path)
 
 
 @dataclass(frozen=True)
@@ -62,105 +76,21 @@ class DaemonSpec(Spec[File]):
     keys: Dict[str, Any] = field(default_factory=dict)
     remove: bool = False
     allow_renumber: bool = False
+    defer: bool = False
 
 
-def parse_object(text: str, path: str) -> Dict[str, Any]:
-    """A daemon.json as a dict in the file's order; refuses what a rewrite would lose."""
+@dataclass
+class _Found:
+    """What is on the host: the file, what is kept beside it by suffix, and dockerd."""
 
-    def pairs(items: List[Any]) -> Dict[str, Any]:
-        names = [name for name, _value in items]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise OverlayError("docker_bip: %s has the key %s twice; remove one of them" % (path, ", ".join(twice)))
-        return dict(items)
+    text: str
+    kept: Dict[str, Optional[File]]
+    docker: _docker_api.Docker
 
-    if not text.strip():
-        return {}
-    try:
-        found = json.loads(text, object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
-        raise OverlayError(
-            "docker_bip: %s is not JSON: %s at line %d column %d. Nothing was changed; correct the file and run again"
-            % (path, error.msg, error.lineno, error.colno)
-        ) from error
-    if not isinstance(found, dict):
-        raise OverlayError("docker_bip: %s holds no JSON object; nothing was changed" % path)
-    return found
-
-
-def render(text: str, path: str, keys: Mapping[str, Any]) -> str:
-    """The file's text with our keys set, or taken out where None; the text itself where it has them already."""
-    found = parse_object(text, path)
-    result = {name: value for name, value in found.items() if name not in keys or keys[name] is not None}
-    result.update({name: value for name, value in keys.items() if value is not None})
-    if result == found:
-        return text
-    indented = re.search(r'\n([ \t]+)"', text)
-    indent: Any = indented.group(1) if indented else (2 if "\n" in text.strip() or not found else None)
-    rendered = json.dumps(result, indent=indent, ensure_ascii=False)
-    return rendered + ("" if text.strip() and not text.endswith("\n") else "\n")
-
-
-def restore(text: str, path: str, before: str) -> str:
-    """The file's text with our keys as they were before us, and every other as it is now; empty for no file.
-
-    @param before: the text of the file before we ever changed it, empty where there was none
-    """
-    former = parse_object(before, path + BACKUP_SUFFIX)
-    rendered = render(text, path, {name: former.get(name) for name in MANAGED})
-    # Where nothing else has changed since, the text as well.
-    return before if parse_object(rendered, path) == former else rendered
-
-
-def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
-    """The keys and values that a release of Docker needs, None for a key it does not know."""
-    if (28, 0) <= release < (28, 2):
-        raise OverlayError(
-            "docker_bip: Docker %d.%d drops what comes from the overlay to docker0 before any rule of ours is asked, "
-            "and has no setting against it. Upgrade Docker to 28.2 or later" % release
-        )
-    keys: Dict[str, Any] = {"bip": options["bip"]}
-    if options.get("mtu") is not None:
-        keys["mtu"] = options["mtu"]
-    if options.get("ip_masq") is not None:
-        keys["ip-masq"] = options["ip_masq"]
-    if options.get("bip6"):
-        keys["ipv6"] = True
-        # bip6 is new in 28.0; before, docker0 gets the first address of fixed-cidr-v6.
-        if release >= (28, 0):
-            keys["bip6"] = options["bip6"]
-        else:
-            keys["fixed-cidr-v6"] = str(ipaddress.IPv6Interface(options["bip6"]).network)
-    # Docker ends with "unknown configuration option" where it does not know the key.
-    keys["allow-direct-routing"] = True if release >= (28, 2) else None
-    return keys
-
-
-def _inside(text: Any, lease: ipaddress.IPv4Network) -> bool:
-    try:
-        return ipaddress.IPv4Network(text, strict=False).subnet_of(lease)
-    except ValueError:
-        return False
-
-
-def live_differences(docker: _docker_api.Docker, keys: Mapping[str, Any]) -> List[str]:
-    """What of the keys the running dockerd does not have in force, in words. Pure."""
-    if not docker.running:
-        return ["dockerd is not running"]
-    reasons = []
-    if docker.gateway != keys["bip"]:
-        reasons.append("docker0 has %s, not %s" % (docker.gateway, keys["bip"]))
-    lease6 = keys.get("bip6") or keys.get("fixed-cidr-v6")
-    if lease6:
-        ours, found = ipaddress.IPv6Interface(lease6).network, docker.gateway6
-        if found is None or ipaddress.IPv6Interface(found).network != ours:
-            reasons.append("docker0 has %s, not an address of %s" % (found or "no IPv6", ours))
-    # Without a word about it, it is Docker's own.
-    if "mtu" in keys and (docker.mtu or str(DOCKERS_MTU)) != str(keys["mtu"]):
-        reasons.append("the default network's mtu is %s, not %s" % (docker.mtu, keys["mtu"]))
-    if "ip-masq" in keys and docker.masquerade != str(keys["ip-masq"]).lower():
-        reasons.append("Docker's own masquerading is %s, not %s" % (docker.masquerade, str(keys["ip-masq"]).lower()))
-    return reasons
+    def former(self, suffix: str) -> str:
+        """The text of what is kept; empty where nothing is."""
+        kept = self.kept[suffix]
+        return kept.content if kept is not None else ""
 
 
 class DaemonJson(Resource[File]):
@@ -173,7 +103,7 @@ class DaemonJson(Resource[File]):
                 raise OverlayError("docker_bip: a host has one default bridge; it can have one bip only")
             spec.path, spec.socket = part["path"], part["socket"]
             spec.remove = part.get("state") == "absent"
-            spec.allow_renumber = bool(part.get("allow_renumber"))
+            spec.allow_renumber, spec.defer = bool(part.get("allow_renumber")), bool(part.get("defer"))
             if not spec.remove and not part.get("bip"):
                 raise OverlayError("docker_bip: bip is required where state is present")
             spec.keys = {} if spec.remove else dict(part)
@@ -189,77 +119,109 @@ class DaemonJson(Resource[File]):
         if not self.asked(spec):
             return {}
         spec = cast(DaemonSpec, spec)
-        found = read_file(spec.path)
+        there = read_file(spec.path)
         kept = {suffix: read_file(spec.path + suffix) for suffix in (BACKUP_SUFFIX, BRIDGE_SUFFIX, UNDO_SUFFIX)}
-        text = found.content if found is not None else ""
-        mode = found.mode if found is not None else 0o644
-        docker = _docker_api.inspect(host, spec.socket)
-        if spec.remove:
-            facts, rendered = self._former(spec, text, kept, docker)
-        else:
-            facts, rendered = self._ours(host, spec, text, docker)
-        changes = rendered != text
-        if rendered or found is not None and not changes:
-            spec.present[(spec.path,)] = File(spec.path, rendered, mode)
-        elif found is not None:
-            spec.absent.add((spec.path,))
-        if changes and not spec.remove:
-            former = {}
-            if kept[BACKUP_SUFFIX] is None:
-                former[BACKUP_SUFFIX] = text
-                former[BRIDGE_SUFFIX] = docker.gateway or ""
-            # An older one is what dockerd still runs on, unless it has been started since.
-            current = kept[UNDO_SUFFIX] is None or docker.running and not _docker_api.started_before(spec.path)
-            if facts["restart_required"] and current:
-                former[UNDO_SUFFIX] = text
-            for suffix, content in former.items():
-                spec.present[(spec.path + suffix,)] = Copy(spec.path + suffix, content, mode)
-        if not host.rolling_back:
-            host.facts[self.name] = facts
-            if rendered and (changes or facts["restart_required"]):
-                _docker_api.validate(host, docker.release, rendered)
-        entries = [found] if found is not None else []
+        entries: List[File] = [DaemonFile(there.path, there.content, there.mode)] if there is not None else []
         entries += [Copy(copy.path, copy.content, copy.mode) for copy in kept.values() if copy is not None]
+        if not host.rolling_back:
+            docker = _docker_api.inspect(host, spec.socket)
+            self._settle(host, spec, there, _Found(there.content if there is not None else "", kept, docker))
         return {entry.key: entry for entry in entries}
 
-    def _ours(self, host: Host, spec: DaemonSpec, text: str, docker: _docker_api.Docker) -> Tuple[Dict[str, Any], str]:
+    def _settle(self, host: Host, spec: DaemonSpec, there: Optional[File], found: _Found) -> None:
+        """Work out what shall be there, or refuse."""
+        mode = there.mode if there is not None else 0o644
+        facts, rendered = self._former(host, spec, found) if spec.remove else self._ours(host, spec, found)
+        host.facts[self.name] = facts
+        changes = rendered != found.text
+        if rendered and (changes or facts["restart_required"]):
+            _dockerd.validate(host, found.docker.release, rendered)
+        if spec.defer and facts["restart_required"]:
+            # Not before its turn: until then the file is one that Docker is known to start with.
+            spec.absent.clear()
+            return
+        if rendered or there is not None and not changes:
+            spec.present[(spec.path,)] = DaemonFile(spec.path, rendered, mode)
+        elif there is not None:
+            spec.absent.add((spec.path,))
+        if not changes:
+            return
+        former = {}
+        if not spec.remove and found.kept[BACKUP_SUFFIX] is None:
+            former[BACKUP_SUFFIX] = found.text
+            former[BRIDGE_SUFFIX] = found.docker.gateway or ""
+        # An older one is what dockerd still runs on, unless it has been started since.
+        undo = found.kept[UNDO_SUFFIX]
+        current = undo is None or found.docker.running and not _dockerd.started_before(undo.path)
+        if facts["restart_required"] and current:
+            former[UNDO_SUFFIX] = found.text
+        for suffix, content in former.items():
+            spec.present[(spec.path + suffix,)] = Copy(spec.path + suffix, content, mode)
+
+    def _ours(self, host: Host, spec: DaemonSpec, found: _Found) -> Tuple[Dict[str, Any], str]:
         """The facts, and the file with our keys in it."""
-        if docker.firewall != "iptables":
+        docker = found.docker
+        _docker_api.refuse_deaf(docker, spec.socket)
+        if not docker.has_iptables:
             raise OverlayError(NO_NFTABLES % docker.firewall)
         keys = keys_for(docker.release, spec.keys)
-        self._refuse(host, spec, parse_object(text, spec.path), docker, keys)
-        rendered = render(text, spec.path, keys)
+        self._refuse(host, spec, parse_object(found.text, spec.path), docker, keys)
+        rendered = render(found.text, spec.path, keys)
         reasons = live_differences(docker, keys)
-        if docker.running and keys.get("allow-direct-routing"):
-            reasons += self._direct_routing(host, spec, docker, rendered != text)
+        if docker.running and keys.get(_DIRECT):
+            reasons += self._direct_routing(host, spec, found)
         return self._facts(spec, docker, reasons), rendered
 
-    def _former(
-        self, spec: DaemonSpec, text: str, kept: Mapping[str, Optional[File]], docker: _docker_api.Docker
-    ) -> Tuple[Dict[str, Any], str]:
+    def _former(self, host: Host, spec: DaemonSpec, found: _Found) -> Tuple[Dict[str, Any], str]:
         """The facts, and the file with the keys that it had before us, in two steps.
 
         Without a bip Docker keeps the address that it finds on docker0. So it gets the former one as a bip, until it has
         restarted on it; then the file becomes what it was, and what was kept goes.
         """
-        backup = kept[BACKUP_SUFFIX]
+        text, docker, backup = found.text, found.docker, found.kept[BACKUP_SUFFIX]
+        everything = {(spec.path + suffix,) for suffix in found.kept}
         if backup is None:
             # We never changed the file, and what is in it is not ours; a run that was killed may have kept something.
-            spec.absent |= {(spec.path + suffix,) for suffix in kept}
+            spec.absent |= everything
             return self._facts(spec, docker, []), text
-        former = parse_object(backup.content, backup.path)
-        recorded = kept[BRIDGE_SUFFIX]
-        keys = {
-            "bip": former.get("bip") or (recorded.content if recorded is not None else "") or DOCKERS_BIP,
-            "mtu": former.get("mtu", DOCKERS_MTU),
-            "ip-masq": former.get("ip-masq", True),
-        }
-        reasons = live_differences(docker, keys)
+        _docker_api.refuse_deaf(docker, spec.socket)
         rendered = restore(text, spec.path, backup.content)
+        if not docker.running and not (os.path.isdir(_PORTS) and os.listdir(_PORTS)):
+            # Only Docker knows which addresses are free for docker0, so it chooses: as ever without bip and without docker0.
+            spec.present[(spec.path + BRIDGE_SUFFIX,)] = Copy(spec.path + BRIDGE_SUFFIX, "", backup.mode)
+            facts = self._facts(spec, docker, live_differences(docker, {}))
+            return dict(facts, remove_bridge=True), rendered
+        former = parse_object(backup.content, backup.path)
+        bip, taken = self._former_bip(host, spec, found, former)
+        keys = {"bip": bip, "mtu": former.get("mtu", DOCKERS_MTU), "ip-masq": former.get("ip-masq", True)}
+        reasons = live_differences(docker, keys)
         if reasons:
-            return self._facts(spec, docker, reasons), render(rendered, spec.path, {"bip": keys["bip"]})
-        spec.absent |= {(spec.path + suffix,) for suffix in kept}
+            return self._facts(spec, docker, reasons + taken), render(rendered, spec.path, {"bip": bip})
+        spec.absent |= everything
         return self._facts(spec, docker, []), rendered
+
+    @staticmethod
+    def _former_bip(host: Host, spec: DaemonSpec, found: _Found, former: Mapping[str, Any]) -> Tuple[str, List[str]]:
+        """The address that docker0 gets back, and why it is another one than it had."""
+        pools = found.docker.pools or DOCKERS_POOLS
+        bip = former.get("bip") or found.former(BRIDGE_SUFFIX)
+        if not bip:
+            ours = {parse_object(text, spec.path).get("bip") for text in (found.text, found.former(UNDO_SUFFIX))}
+            chosen = found.docker.gateway if found.docker.gateway not in ours else None
+            bip = chosen if chosen and is_pooled(pools, chosen) else DOCKERS_BIP
+        taken = _docker_api.networks_over(found.docker, bip)
+        if not taken:
+            return bip, []
+        said = "%s, which docker0 had before, lies over Docker network %s" % (bip, ", ".join(taken))
+        if former.get("bip"):
+            raise OverlayError(
+                "docker_bip: %s, and Docker would not start with it. Remove that network (docker network rm), and run again. "
+                "Nothing was changed" % said
+            )
+        free = free_address(pools, _taken(host, found.docker))
+        if free is None:
+            raise OverlayError("docker_bip: %s, and no other subnet of Docker's pools is free. Nothing was changed" % said)
+        return free, [said]
 
     def diff(self, actual: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[Op[File]]:
         # What a run that is killed leaves is read by the next one: that there is a backup says that all that is kept with
@@ -274,7 +236,7 @@ class DaemonJson(Resource[File]):
     def _refuse(
         host: Host, spec: DaemonSpec, before: Mapping[str, Any], docker: _docker_api.Docker, keys: Mapping[str, Any]
     ) -> None:
-        given = _docker_api.flags(host)
+        given = _dockerd.flags(host)
         # --bip and --bridge exclude each other, wherever each is given.
         ours = {"--" + name for name in MANAGED if keys.get(name) is not None} | {"--bridge"}
         both = sorted(ours & set(given))
@@ -292,12 +254,15 @@ class DaemonJson(Resource[File]):
             raise OverlayError(
                 "docker_bip: %s sets bridge to %r, which excludes bip. Remove that key" % (spec.path, before["bridge"])
             )
-        lease, fixed = ipaddress.IPv4Interface(keys["bip"]).network, before.get("fixed-cidr")
-        if fixed and not _inside(fixed, lease):
-            raise OverlayError(
-                "docker_bip: %s sets fixed-cidr to %s, so that containers would get addresses outside the lease %s, which no "
-                "other host has a route to. Remove that key, or choose a range inside the lease" % (spec.path, fixed, lease)
-            )
+        refuse_outside(spec.path, before, keys)
+        for lease in (keys["bip"], keys.get("bip6") or keys.get("fixed-cidr-v6")):
+            taken = _docker_api.networks_over(docker, lease) if lease else []
+            if taken:
+                raise OverlayError(
+                    "docker_bip: the lease %s lies over Docker network %s, and Docker would not start with it. Remove that "
+                    "network (docker network rm), or give the host another lease. Nothing was changed"
+                    % (lease, ", ".join(taken))
+                )
         renumber = before.get("bip") != keys["bip"] and docker.gateway != keys["bip"]
         # Those on other Docker networks keep their addresses; a restart, which stops them too, has its own question.
         hit = [container.name for container in docker.containers if container.address]
@@ -309,32 +274,48 @@ class DaemonJson(Resource[File]):
             )
 
     @staticmethod
-    def _direct_routing(host: Host, spec: DaemonSpec, docker: _docker_api.Docker, changes: bool) -> List[str]:
-        """Whether allow-direct-routing is in force, which dockerd does not tell."""
-        # Its rules do where a container is on docker0; where none is, a restart that turns out to be
-        # one too many harms nobody.
-        on_bridge = [container for container in docker.containers if container.address]
-        if on_bridge:
+    def _direct_routing(host: Host, spec: DaemonSpec, found: _Found) -> List[str]:
+        """Whether allow-direct-routing is in force, which dockerd does not tell; nothing where it is."""
+        # Its rules do, of any container that they would keep from others.
+        addresses = _docker_api.guarded_addresses(found.docker)
+        if addresses:
             raw = host.run(["iptables", "-w", "-t", "raw", "-S", "PREROUTING"], None)[1]
-            if any("%s/32 ! -i docker0 -j DROP" % container.address in raw for container in on_bridge):
-                return ["allow-direct-routing is not in force"]
-        elif changes or _docker_api.started_before(spec.path):
-            return ["allow-direct-routing may not be in force"]
-        return []
+            dropped = any(re.search(r"-d %s/32 ! -i \S+ .*-j DROP" % re.escape(address), raw) for address in addresses)
+            return ["%s is not in force" % _DIRECT] if dropped else []
+        # Where there is none, by what we wrote, and not by the file's time: whoever touches it need not change this.
+        known = parse_object(found.text, spec.path).get(_DIRECT) is True
+        undo = found.kept[UNDO_SUFFIX]
+        if undo is not None and _dockerd.started_before(undo.path):
+            known = known and parse_object(undo.content, undo.path).get(_DIRECT) is True
+        elif found.kept[BACKUP_SUFFIX] is None and _dockerd.started_before(spec.path):
+            # Others wrote it, and it may not have been read.
+            known = False
+        return [] if known else ["%s may not be in force" % _DIRECT]
 
     @staticmethod
     def _facts(spec: DaemonSpec, docker: _docker_api.Docker, reasons: List[str]) -> Dict[str, Any]:
+        # Asked one by one, and only where it matters.
+        gone = {one.name for one in docker.containers if reasons and _docker_api.auto_removed(one.name, spec.socket)}
         return {
             "version": docker.version,
             "restart_required": bool(reasons),
             "restart_reasons": reasons,
-            "containers": [container.name for container in docker.containers],
+            "containers": [one.name for one in docker.containers],
+            "returning": [one.name for one in docker.containers if one.name not in gone and not one.task],
+            "paused": [one.name for one in docker.containers if one.paused],
+            "auto_removed": sorted(gone),
             "live_restore": docker.live_restore,
+            "remove_bridge": False,
             "path": spec.path,
         }
 
     def extra(self, entry: File, spec: Spec[File]) -> bool:
         return False
+
+    def show(self, op: Op[File]) -> Tuple[List[str], List[str]]:
+        before, after = super().show(op)
+        # Keys of others, or the manner of writing: that it changes is said, and not how.
+        return before, after if before != after else [*after, "%s: text" % op.entry.path]
 
     def apply(self, host: Host, ops: Sequence[Op[File]]) -> List[Failure]:
         for op in ops:
@@ -346,3 +327,13 @@ class DaemonJson(Resource[File]):
             except OSError as error:
                 return [Failure(op, str(error))]
         return []
+
+
+def _taken(host: Host, docker: _docker_api.Docker) -> List[Any]:
+    """Subnets that are no longer free for docker0: of other Docker networks, and those that the host has a route to."""
+    found = [subnet for item in docker.networks if item["Name"] != "bridge" for subnet in _docker_api.subnets_of(item)]
+    fields = {"family": socket.AF_INET, "table": _TABLE_MAIN}
+    for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)]), ("RTA_DST", "RTA_OIF")):
+        if row["dst_len"] and row.get("RTA_DST") and row.get("RTA_OIF") != host.index("docker0"):
+            found.append(ipaddress.ip_network("%s/%d" % (row["RTA_DST"], row["dst_len"])))
+    return found

@@ -6,32 +6,37 @@
 
 from __future__ import annotations
 
-import glob
 import ipaddress
 import json
 import os
 import re
-import shlex
 import shutil
 import socket
-import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _dockerd
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 if TYPE_CHECKING:
     from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host
 
 SOCKET = "/var/run/docker.sock"
-_NOBODY = 65534
+# Docker networks with this label are ours; its value is the overlay network's name.
+LABEL = "agentless.overlay"
+# Sockets behind which a dockerd has answered this process.
+_AWAKE: Set[str] = set()
+# How long one that is there already may take until it listens; in seconds.
+_STARTING = 10
 
 
-def api(path: str, socket_path: str, method: str = "GET", data: Any = None) -> Any:
-    """The answer of dockerd to a request; None where no dockerd listens, or the answer is empty."""
+def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seconds: int = 30) -> Any:
+    """The answer of dockerd to a request; None where none listens, or the answer is empty. Starts none that is stopped."""
+    if socket_path not in _AWAKE and _dockerd.sleeps(socket_path):
+        return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(30)
+        sock.settimeout(seconds)
         try:
             sock.connect(socket_path)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -50,12 +55,20 @@ def api(path: str, socket_path: str, method: str = "GET", data: Any = None) -> A
             said = answer.read()
         except OSError as error:
             raise _silent(socket_path, error) from error
-    if answer.status not in (200, 201, 204):
-        raise OverlayError(
-            "docker: dockerd answers %s to %s %s: %s"
-            % (answer.status, method, path, said[:300].decode(errors="replace").strip())
-        )
+    _AWAKE.add(socket_path)
+    # 304: it is so already.
+    if answer.status not in (200, 201, 204, 304):
+        raise OverlayError("docker: dockerd answers %s to %s %s: %s" % (answer.status, method, path, _message(said)))
     return json.loads(said) if said else None
+
+
+def _message(said: bytes) -> str:
+    """What an answer that is an error says."""
+    text = said.decode(errors="replace").strip()
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:300]
 
 
 def _silent(socket_path: str, error: OSError) -> OverlayError:
@@ -69,6 +82,9 @@ class Container:
     name: str
     addresses: Dict[str, List[str]]
     macs: Dict[str, str] = field(default_factory=dict)
+    paused: bool = False
+    # Of a swarm, which makes another one where this one ends.
+    task: bool = False
 
     @property
     def address(self) -> Optional[str]:
@@ -88,10 +104,19 @@ class Docker:
     mtu: Optional[str] = None
     masquerade: Optional[str] = None
     live_restore: bool = False
-    # iptables, or nftables; told from 28.1, and there was no other before.
+    # iptables, nftables, or either with +firewalld behind it; told from 28.1, and there was no other before.
     firewall: str = "iptables"
     # Docker networks as its API lists them.
     networks: List[Dict[str, Any]] = field(default_factory=list)
+    # From which it takes addresses for networks that say none, and the prefix length of each; empty for its own.
+    pools: List[Tuple[str, int]] = field(default_factory=list)
+    # Of a dockerd that is there and does not listen where it was asked.
+    deaf: Optional[int] = None
+
+    @property
+    def has_iptables(self) -> bool:
+        """Whether its rules are those of iptables, beside which ours work."""
+        return self.firewall.partition("+")[0] == "iptables"
 
     @property
     def release(self) -> Tuple[int, int]:
@@ -106,6 +131,12 @@ def installed() -> bool:
     return os.path.exists(SOCKET) or shutil.which("dockerd") is not None
 
 
+def container_name(item: Mapping[str, Any]) -> str:
+    """A container's own name; one that others link to has more, each below the name of a container that links to it."""
+    names = [name.lstrip("/") for name in item["Names"]]
+    return str(next((name for name in names if "/" not in name), names[0]))
+
+
 def running_containers(socket_path: str) -> List[Container]:
     """The running containers by name; empty where dockerd does not answer."""
     found = []
@@ -117,13 +148,31 @@ def running_containers(socket_path: str) -> List[Container]:
             if given:
                 addresses[name] = given
         macs = {name: networks[name].get("MacAddress", "") for name in addresses}
-        found.append(Container(item["Names"][0].lstrip("/"), addresses, macs))
+        task = "com.docker.swarm.task.id" in (item.get("Labels") or {})
+        found.append(Container(container_name(item), addresses, macs, item.get("State") == "paused", task))
     return sorted(found, key=lambda container: container.name)
+
+
+def auto_removed(name: str, socket_path: str) -> bool:
+    """Whether a container is gone once it ends (--rm)."""
+    found = api("/containers/%s/json" % name, socket_path)
+    return bool(found and (found.get("HostConfig") or {}).get("AutoRemove"))
+
+
+def _heard(socket_path: str) -> Tuple[Any, Optional[int]]:
+    """What dockerd says of its version, or the process id of one that is there and does not listen."""
+    deadline = time.monotonic() + _STARTING
+    while True:
+        version, pid = api("/version", socket_path), _dockerd.process()
+        if version is not None or pid is None or time.monotonic() > deadline:
+            return version, None if version is not None else pid
+        # It has been started a moment ago, or listens elsewhere.
+        time.sleep(0.2)
 
 
 def inspect(host: Host, socket_path: str) -> Docker:
     """Ask dockerd, or its program where it is not running."""
-    version = api("/version", socket_path)
+    version, deaf = _heard(socket_path)
     if version is None:
         try:
             out = host.command(["dockerd", "--version"])
@@ -131,7 +180,7 @@ def inspect(host: Host, socket_path: str) -> Docker:
             raise OverlayError(
                 "docker: there is no dockerd on this host; install Docker first (Debian: docker.io, Fedora: moby-engine)"
             ) from error
-        return Docker(version=out.partition("version ")[2].partition(",")[0], running=False)
+        return Docker(version=out.partition("version ")[2].partition(",")[0], running=False, deaf=deaf)
     info = api("/info", socket_path)
     docker = Docker(
         version=version["Version"],
@@ -140,111 +189,66 @@ def inspect(host: Host, socket_path: str) -> Docker:
         live_restore=bool(info.get("LiveRestoreEnabled")),
         firewall=(info.get("FirewallBackend") or {}).get("Driver") or "iptables",
         networks=api("/networks", socket_path),
+        pools=[(pool["Base"], pool["Size"]) for pool in info.get("DefaultAddressPools") or []],
     )
     bridge = next((item for item in docker.networks if item["Name"] == "bridge" and item["Driver"] == "bridge"), None)
     if bridge is not None:
         options = bridge.get("Options") or {}
         for config in (bridge.get("IPAM") or {}).get("Config") or []:
             subnet, given = config.get("Subnet", ""), config.get("Gateway", "")
-            if "." in subnet and given:
-                docker.gateway = "%s/%s" % (given, subnet.partition("/")[2])
-            elif ":" in subnet:
-                # Docker before 28 does not tell the gateway, which is the first address.
-                first = str(ipaddress.ip_network(subnet)[1])
-                docker.gateway6 = "%s/%s" % (given.partition("/")[0] or first, subnet.partition("/")[2])
+            if not subnet:
+                continue
+            # Docker before 28 does not tell that of IPv6, nor of a docker0 that it made at its last start: the first address.
+            gateway = given.partition("/")[0] or str(ipaddress.ip_network(subnet)[1])
+            told = "%s/%s" % (gateway, subnet.partition("/")[2])
+            if ":" in subnet:
+                docker.gateway6 = told
+            else:
+                docker.gateway = told
         docker.mtu = options.get("com.docker.network.driver.mtu")
         docker.masquerade = options.get("com.docker.network.bridge.enable_ip_masquerade")
     return docker
 
 
-def _process() -> Optional[int]:
-    """The process id of this host's dockerd; one inside a container is in another mount namespace."""
-    ours = os.stat("/proc/self/ns/mnt").st_ino
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        try:
-            with open(path, encoding="ascii", errors="replace") as handle:
-                if handle.read().strip() == "dockerd" and os.stat(os.path.dirname(path) + "/ns/mnt").st_ino == ours:
-                    return int(path.split("/")[2])
-        except OSError:
-            continue
-    return None
-
-
-def arguments() -> List[str]:
-    """What the running dockerd was started with, less the configuration file; empty where none runs."""
-    pid = _process()
-    if pid is None:
-        return []
-    with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
-        words = handle.read().rstrip("\0").split("\0")[1:]
-    kept: List[str] = []
-    for before, word in zip([""] + words, words):
-        if not word.startswith("--config-file") and before != "--config-file":
-            kept.append(word)
-    return kept
-
-
-def flags(host: Host) -> Dict[str, str]:
-    """The flags that dockerd runs with or will be started with, and their values where given in the same word or the next."""
-    words: List[str] = []
-    pid = _process()
-    if pid is not None:
-        with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
-            words += handle.read().split("\0")
-    if os.path.isdir("/run/systemd/system"):
-        words += host.run(["systemctl", "show", "--property=ExecStart", "docker.service"], None)[1].split()
-    for path, name in (("/etc/default/docker", "DOCKER_OPTS"), ("/etc/sysconfig/docker", "OPTIONS")):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as handle:
-                for line in handle:
-                    match = re.match(r"\s*(?:export\s+)?%s=(.*)" % name, line)
-                    if match:
-                        words += shlex.split(" ".join(shlex.split(match.group(1), comments=True)))
-        except (OSError, ValueError):
-            continue
-    found: Dict[str, str] = {}
-    for word, following in zip(words, words[1:] + [""]):
-        if word.startswith("-"):
-            name, equals, value = word.partition("=")
-            found["--bridge" if name == "-b" else name] = value if equals else following
-    return found
-
-
-def started_before(path: str) -> bool:
-    """Whether the running dockerd is older than a file, so that it may not have read it."""
-    pid = _process()
-    if pid is None:
-        return False
-    try:
-        # Not the times of /proc/PID itself: those are of the first look at it.
-        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as handle:
-            ticks = int(handle.read().rpartition(")")[2].split()[19])
-        with open("/proc/uptime", encoding="ascii") as handle:
-            uptime = float(handle.read().split()[0])
-        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
-        return age > time.time() - os.stat(path).st_mtime
-    except OSError:
-        return False
-
-
-def validate(host: Host, release: Tuple[int, int], text: str) -> None:
-    """Let dockerd judge a daemon.json, beside the flags that it runs with; raise OverlayError with what it says."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fchown(handle.fileno(), _NOBODY, _NOBODY)
-        check = ["dockerd"] + arguments() + ["--config-file", handle.name]
-        if release >= (23, 0):
-            check.append("--validate")
-        # Before 23.0 there is no such flag. Without privileges it reads its configuration, and ends at
-        # "needs to be started with root privileges" before it touches anything (20.10.24, by strace).
-        nobody = ["setpriv", "--reuid=%d" % _NOBODY, "--regid=%d" % _NOBODY, "--clear-groups"]
-        code, out, err = host.run(nobody + check, None)
-    said = (err or out).strip()
-    if "unable to configure the Docker daemon" in said or code and release >= (23, 0):
+def refuse_deaf(docker: Docker, socket_path: str) -> None:
+    """Stop before a dockerd is restarted of which nobody knows what containers it has."""
+    if docker.deaf is not None:
         raise OverlayError(
-            "docker_bip: dockerd would not start with daemon.json, so nothing was changed: %s" % said.splitlines()[-1]
+            "docker: dockerd runs (process %d) and does not listen on %s, so that nobody can say what runs on it. Let it "
+            "listen there as well (hosts in daemon.json, -H in its unit). Nothing was changed" % (docker.deaf, socket_path)
         )
+
+
+def networks_over(docker: Docker, subnet: str) -> List[str]:
+    """The Docker networks of others that have addresses of a subnet, in words; the default one does not count. Pure."""
+    wanted = ipaddress.ip_network(subnet, strict=False)
+    found = []
+    for item in docker.networks:
+        if LABEL in (item.get("Labels") or {}) or item.get("Scope") == "swarm" or item["Name"] == "bridge":
+            continue
+        found += [
+            "%s (%s)" % (item["Name"], taken)
+            for taken in subnets_of(item)
+            if taken.version == wanted.version and taken.overlaps(wanted)  # type: ignore[arg-type]
+        ]
+    return sorted(found)
+
+
+def guarded_addresses(docker: Docker) -> List[str]:
+    """Of running containers the IPv4 addresses that Docker 28.2 keeps from others where allow-direct-routing is off. Pure."""
+    guarded = set()
+    for item in docker.networks:
+        mode = (item.get("Options") or {}).get("com.docker.network.bridge.gateway_mode_ipv4") or "nat"
+        if item["Driver"] == "bridge" and not item.get("Internal") and mode == "nat":
+            guarded.add(item["Name"])
+    given = (address for one in docker.containers for name in guarded for address in one.addresses.get(name, []))
+    return sorted(address for address in given if ":" not in address)
+
+
+def subnets_of(item: Mapping[str, Any]) -> List[Any]:
+    """The subnets of a Docker network as its API lists it."""
+    configs = (item.get("IPAM") or {}).get("Config") or []
+    return [ipaddress.ip_network(config["Subnet"]) for config in configs if config.get("Subnet")]
 
 
 def process_of(name: str, socket_path: str) -> Optional[int]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import socket
 import urllib.parse
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
-from ansible_collections.agentless.overlay.plugins.module_utils._daemon_json import NO_NFTABLES
+from ansible_collections.agentless.overlay.plugins.module_utils._daemon_keys import BACKUP_SUFFIX, DAEMON_JSON, NO_NFTABLES
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Entry,
@@ -31,8 +32,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Spec,
 )
 
-# Docker networks with this label are ours; its value is the overlay network's name.
-LABEL = "agentless.overlay"
 _BRIDGE = "com.docker.network.bridge."
 
 
@@ -118,10 +117,13 @@ class DockerNetworks(Resource[DockerNetwork]):
             return {}
         docker = _docker_api.inspect(host, _docker_api.SOCKET)
         if not docker.running:
-            if spec.items:
-                raise OverlayError("docker_network: dockerd is not running; start it, and run again")
+            if spec.items or host.rolling_back:
+                _docker_api.refuse_deaf(docker, _docker_api.SOCKET)
+                raise OverlayError("docker_network: dockerd is not running; " + self._way_up())
             return {}
-        if spec.items and docker.firewall != "iptables":
+        if host.rolling_back:
+            return self._found(docker, spec)
+        if spec.items and not docker.has_iptables:
             raise OverlayError(NO_NFTABLES % docker.firewall)
         for item in spec.items:
             ranges = item.get("ip_ranges") or [""] * len(item["subnets"])
@@ -132,23 +134,39 @@ class DockerNetworks(Resource[DockerNetwork]):
             options = options_for(docker.release, {**item, "devices": trusted})
             entry = DockerNetwork(item["name"], item["network"], tuple(zip(item["subnets"], item["gateways"], ranges)), options)
             spec.present[entry.key] = entry
+        for item in docker.networks:
+            if _docker_api.LABEL not in (item.get("Labels") or {}):
+                self._refuse_clash(item, spec)
+        found = self._found(docker, spec)
+        for key, entry in found.items():
+            if key not in spec.present or not entry.same(spec.present[key]):
+                self._refuse_in_use(entry)
+        return found
+
+    def _found(self, docker: _docker_api.Docker, spec: NetworkSpec) -> Dict[Key, DockerNetwork]:
+        """Ours that there are."""
         found = {}
         for item in docker.networks:
-            if LABEL in (item.get("Labels") or {}):
-                entry = self._decode(item)
-                asked = spec.present.get(entry.key)
-                if asked is not None:
-                    # Docker adds an IPv4 subnet of its own to a network that is IPv6 alone.
-                    versions = {":" in pool[0] for pool in asked.pools}
-                    entry = replace(entry, pools=tuple(pool for pool in entry.pools if (":" in pool[0]) in versions))
-                found[entry.key] = entry
-            else:
-                self._refuse_clash(item, spec)
-        if not host.rolling_back:
-            for key, entry in found.items():
-                if key not in spec.present or not entry.same(spec.present[key]):
-                    self._refuse_in_use(entry)
+            if _docker_api.LABEL not in (item.get("Labels") or {}):
+                continue
+            entry = self._decode(item)
+            asked = spec.present.get(entry.key)
+            if asked is not None:
+                # Docker adds an IPv4 subnet of its own to a network that is IPv6 alone.
+                versions = {":" in pool[0] for pool in asked.pools}
+                entry = replace(entry, pools=tuple(pool for pool in entry.pools if (":" in pool[0]) in versions))
+            found[entry.key] = entry
         return found
+
+    @staticmethod
+    def _way_up() -> str:
+        """What to do about a Docker that is down."""
+        if not os.path.exists(DAEMON_JSON + BACKUP_SUFFIX):
+            return "start it, and run again"
+        return (
+            "start it, and run again. Where it does not start on its daemon.json, which has keys of ours: "
+            "playbooks/teardown.yml takes them out and starts it"
+        )
 
     @staticmethod
     def _decode(item: Mapping[str, Any]) -> DockerNetwork:
@@ -156,7 +174,7 @@ class DockerNetworks(Resource[DockerNetwork]):
         pools = [(config.get("Subnet", ""), config.get("Gateway", ""), config.get("IPRange", "")) for config in configs]
         return DockerNetwork(
             item["Name"],
-            item["Labels"][LABEL],
+            item["Labels"][_docker_api.LABEL],
             tuple(sorted(pools, key=lambda pool: ":" in pool[0])),
             tuple(sorted((item.get("Options") or {}).items())),
             item["Id"],
@@ -171,8 +189,7 @@ class DockerNetworks(Resource[DockerNetwork]):
                     "docker_network: there is a Docker network %s that this collection did not make. Remove it "
                     "(docker network rm %s), or choose another name in attach" % (entry.name, entry.name)
                 )
-            for config in (item.get("IPAM") or {}).get("Config") or []:
-                subnet = ipaddress.ip_network(config["Subnet"])
+            for subnet in _docker_api.subnets_of(item):
                 for ours in (ipaddress.ip_network(pool[0]) for pool in entry.pools):
                     if subnet.version == ours.version and subnet.overlaps(ours):  # type: ignore[arg-type]
                         raise OverlayError(
@@ -188,7 +205,7 @@ class DockerNetworks(Resource[DockerNetwork]):
         if users:
             raise OverlayError(
                 "docker_network: %s would have to be removed or made anew, and containers use it: %s. Remove them first"
-                % (entry, ", ".join(sorted(user["Names"][0].lstrip("/") for user in users)))
+                % (entry, ", ".join(sorted(map(_docker_api.container_name, users))))
             )
 
     def extra(self, entry: DockerNetwork, spec: Spec[DockerNetwork]) -> bool:
@@ -229,5 +246,5 @@ class DockerNetworks(Resource[DockerNetwork]):
             "IPAM": {"Driver": "default", "Config": configs},
             "EnableIPv6": any(":" in subnet for subnet, _gateway, _range in entry.pools),
             "Options": dict(entry.options),
-            "Labels": {LABEL: entry.network},
+            "Labels": {_docker_api.LABEL: entry.network},
         }

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
-import subprocess
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -23,6 +21,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils import (
     _transaction,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._lock import host_lock
+from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._targets import TARGET
 
@@ -124,6 +123,7 @@ SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
             "mtu": {"type": "int"},
             "ip_masq": {"type": "bool"},
             "allow_renumber": {"type": "bool", "default": False},
+            "defer": {"type": "bool", "default": False},
             "path": {"type": "path", "default": "/etc/docker/daemon.json"},
             "socket": {"type": "path", "default": _docker_api.SOCKET},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -359,7 +359,7 @@ def _run(
             msg=missing_required_lib("pyroute2 (Debian, Ubuntu, Fedora: python3-pyroute2; pip: pyroute2)"),
             exception=_netlink.PYROUTE2_IMPORT_ERROR,
         )
-    host = Host(run=_run_program)
+    host = Host(run=run_program)
     try:
         answer = converge(host, sections, module.check_mode, allow_drops, whole)
     except OverlayError as error:
@@ -374,22 +374,6 @@ def _run(
         answer.update(_probed(asked))
     # Thousands of peers need not come back with each answer.
     module.exit_json(invocation={"module_args": _without_entries(module.params)}, **answer)
-
-
-def _run_program(args: Sequence[str], stdin: Optional[str]) -> Tuple[int, str, str]:
-    """Exit code, output and error output; the module's own run_command takes thrice as long, and five are run each time."""
-    # What programs say is read: not in the language of whoever is logged in.
-    env = {**os.environ, "LC_ALL": "C", "LANGUAGE": "C"}
-    done = subprocess.run(
-        args,
-        input=stdin or "",
-        capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
-        env=env,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def _probed(asked: Mapping[str, Any]) -> Dict[str, Any]:

@@ -15,10 +15,15 @@ description:
     (C(allow-direct-routing) from 28.2). Keeps every other key, and the order of all.
   - Replaces the file in one step, after dockerd itself has judged the new one. Keeps beside it the file as it was before
     the first change (C(.before-overlay)), and until Docker has restarted the one it runs on (C(.overlay-undo)).
-  - Refuses a file that is not JSON or that dockerd would not start with, a key that is also a command-line flag of dockerd, a
-    C(fixed-cidr) outside the lease, Docker 28.0 and 28.1 (which drop what comes from the overlay, with no setting against it),
-    Docker with its nftables backend, and a new C(bip) while containers run unless O(allow_renumber).
-  - Does not restart Docker. It tells whether a restart is needed, by comparing with what dockerd has in force.
+  - Refuses a file that is not JSON or that dockerd would not start with, and a key that is also a command-line flag of dockerd.
+  - Refuses C(fixed-cidr), C(fixed-cidr-v6), C(default-gateway) and C(default-gateway-v6) outside the lease, and another Docker
+    network that has addresses of it.
+  - Refuses Docker 28.0 and 28.1 (which drop what comes from the overlay, with no setting against it), Docker with its nftables
+    backend, a dockerd that runs and does not listen on O(socket), and a new C(bip) while containers run, unless
+    O(allow_renumber).
+  - Shows in differences our keys only; what else is in the file may be secret.
+  - Does not restart Docker, and starts none that is stopped. It tells whether a restart is needed, by comparing with what
+    dockerd has in force.
 
 extends_documentation_fragment:
   - agentless.overlay.engine
@@ -39,6 +44,13 @@ options:
     description: Whether O(bip) may change while containers run.
     type: bool
     default: false
+  defer:
+    description:
+      - Whether the file stays as it is where Docker has to restart for it. The answer tells so (C(restart_required)), and
+        whoever restarts Docker calls again without O(defer), right before. So no host is left with a file that its Docker has
+        never started on.
+    type: bool
+    default: false
   path:
     description: The configuration file of dockerd.
     type: path
@@ -52,7 +64,9 @@ options:
       - Whether our keys shall be in the file. V(absent) puts back what they were before the first change, and does nothing
         where there never was one.
       - That takes two calls with a restart of Docker in between, where the file had no C(bip). Docker keeps the address that
-        it finds on docker0, so that the first call gives it the former one.
+        it finds on docker0, so that the first call gives it the former one, or one that is free where another Docker network
+        has that by now. Where dockerd does not run nobody knows what is free. Then docker0 has to go (C(remove_bridge)) before
+        it starts, so that it chooses itself.
     type: str
     choices: [present, absent]
     default: present
@@ -85,15 +99,21 @@ counters:
   returned: success
   sample: {}
 docker_bip:
-  description: What Docker says of itself.
+  description:
+    - What Docker says of itself. C(containers) are those that run. Of them C(returning) are to be started again after a
+      restart, C(auto_removed) are gone for good with it (C(--rm)), and C(paused) were paused.
   type: dict
   returned: success
   sample:
     version: 28.5.2
     restart_required: true
     restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
-    containers: [web]
+    containers: [web, job]
+    returning: [web]
+    paused: []
+    auto_removed: [job]
     live_restore: false
+    remove_bridge: false
     path: /etc/docker/daemon.json
 """
 

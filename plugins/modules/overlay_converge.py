@@ -34,6 +34,10 @@ options:
     description: Whether an operation may drop packets that are on their way.
     type: bool
     default: true
+  defer:
+    description: Whether C(daemon.json) stays as it is where Docker has to restart, as in M(agentless.overlay.docker_bip).
+    type: bool
+    default: false
   nexthops:
     description: When routes use nexthop objects, as with M(agentless.overlay.route_entry).
     type: str

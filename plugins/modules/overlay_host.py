@@ -225,15 +225,19 @@ probe:
   returned: when O(probe) is given and there is nothing to do on the host
   sample: {containers: {}, answered: 4, missing: []}
 docker_bip:
-  description: What Docker says of itself.
+  description: What Docker says of itself, as of docker_bip.
   type: dict
   returned: when there is a section docker_bip
   sample:
     version: 28.5.2
     restart_required: true
     restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
-    containers: [web]
+    containers: [web, job]
+    returning: [web]
+    paused: []
+    auto_removed: [job]
     live_restore: false
+    remove_bridge: false
     path: /etc/docker/daemon.json
 """
 

@@ -22,7 +22,7 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
     @param restarts: by host, overlay_docker_restart
     """
     found: dict[str, Any] = {"hosts": len(looked), "touched": [], "recreated": [], "restarted": [], "waiting": [], "drops": []}
-    found.update(containers=[], losses=[])
+    found.update(containers=[], auto_removed=[], losses=[])
     added: set[tuple[str, str]] = set()
     removed: set[tuple[str, str]] = set()
     for host, said in sorted(looked.items()):
@@ -37,7 +37,9 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
             found["waiting"].append(host)
         elif restart:
             found["restarted"].append(host)
-            found["containers"] += [f"{host}: {name}" for name in docker["containers"]]
+            gone = docker["auto_removed"]
+            found["containers"] += [f"{host}: {name}" for name in docker["containers"] if name not in gone]
+            found["auto_removed"] += [f"{host}: {name}" for name in gone]
         found["drops"] += [
             f"{host}: {impact['operation']}: drops {impact['drops']}, until {impact['until']}." for impact in said["impact"]
         ]
@@ -115,6 +117,7 @@ def said(found: Mapping[str, Any]) -> list[str]:
         ("recreated", "Made anew"),
         ("restarted", "Docker restarts"),
         ("containers", "Containers that a restart stops and starts"),
+        ("auto_removed", "Containers that a restart stops for good (--rm)"),
         ("waiting", "Docker waits for a restart by its owner"),
     ):
         if found[key]:

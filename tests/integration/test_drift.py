@@ -78,7 +78,7 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
     ),
     "bip edited": (
         "sed -i s/10.88.50.1/10.99.0.1/ /etc/docker/daemon.json",
-        {"docker_bip": ['-  "bip": "10.99.0.1/24",', '+  "bip": "10.88.50.1/24",']},
+        {"docker_bip": ['-"bip": "10.99.0.1/24"', '+"bip": "10.88.50.1/24"']},
     ),
     "subnet.env edited": (
         "sed -i s/1450/1500/ /run/flannel/subnet.env",

@@ -501,7 +501,7 @@ def test_a_key_of_ours_is_repaired_and_those_of_others_stay(lab: Machines) -> No
     # One of ours gone.
     put({**NO_SUCH, **{key: value for key, value in reversed(ours.items()) if key != "mtu"}})
     found = lab.play("--check", "--diff", "--limit", host)
-    assert [line for line in found.diffs[host]["docker_bip"] if "mtu" in line] == ['+    "mtu": 1450']
+    assert [line for line in found.diffs[host]["docker_bip"] if "mtu" in line] == ['+"mtu": 1450']
     done = lab.play("--diff", "--limit", host)
     assert done.diffs == found.diffs and recaps(done) == {host: 1}
     repaired = json.loads(lab.sh(host, f"cat {path}"))
@@ -516,7 +516,7 @@ def test_a_docker_that_lost_direct_routing_is_found(lab: Machines) -> None:
     lab.sh("forky", f"sed -i /allow-direct/d /etc/docker/daemon.json; {RESTART}")
     assert lab.pairs() != []
     found = lab.play("--check", "--diff", "--limit", "forky")
-    assert found.diffs["forky"]["docker_bip"][-1] == '+    "allow-direct-routing": true'
+    assert found.diffs["forky"]["docker_bip"][-1] == '+"allow-direct-routing": true'
     assert "has to restart (allow-direct-routing is not in force)" in found.text
     lab.converge("-e", "overlay_docker_restart=always")
     assert lab.pairs(seconds=5) == []
@@ -544,24 +544,27 @@ def test_a_file_that_dockerd_would_refuse_is_refused_first(lab: Machines) -> Non
 
 
 def test_a_docker_that_does_not_come_back_gets_its_file_back(lab: Machines) -> None:
-    """A foreign key that dockerd takes for good until it makes its bridge: then it ends, and the next host is left alone."""
-    old = '{"default-gateway": "172.17.0.254"}'
+    """Whatever keeps it from starting, here a unit that looks into its file: then the next host is left as it is."""
+    old = '{"labels": ["a=b"]}'
     lab.sh("bookworm", "docker rm -f c1; cp -p /etc/docker/daemon.json /run/good")
     # Without a bip Docker keeps the address that docker0 has.
     for text in ('{"bip": "172.17.0.1/16"}', old):
         lab.exec("bookworm", "sh", "-c", f"printf %s '{text}' >/etc/docker/daemon.json; {RESTART}")
+    folder, said = "/run/systemd/system/docker.service.d", "level=fatal msg=not-with-this-one"
+    unit = f"[Service]\\nExecStartPre=/bin/sh -c '! grep 10.88 /etc/docker/daemon.json || {{ echo {said}; exit 1; }}'"
+    lab.sh("bookworm", f'mkdir -p {folder}; printf "{unit}\\n" >{folder}/no.conf; systemctl daemon-reload')
     # The next batch.
     lab.sh("trixie", 'sed -i \'s/"mtu": 1450/"mtu": 1400/\' /etc/docker/daemon.json; ' + RESTART)
-    next_one = started(lab, "trixie")
+    next_one, next_file = started(lab, "trixie"), lab.sh("trixie", "cat /etc/docker/daemon.json")
     played = lab.play("-e", "overlay_docker_restart=always")
     assert played.code == 2
-    assert "The file it ran on before is back, and it runs." in played.text, played.output
-    assert "DefaultGatewayIPv4:172.17.0.254) must belong to the master pool" in played.text
+    assert "The file that was there before is back, and Docker runs." in played.text, played.output
+    assert said in played.text
     assert lab.sh("bookworm", "cat /etc/docker/daemon.json") == old
     assert lab.sh("bookworm", "docker info -f '{{.ServerVersion}}'").startswith("20.10")
     assert "undo" not in lab.sh("bookworm", "ls /etc/docker")
-    assert started(lab, "trixie") == next_one
-    lab.sh("bookworm", "mv /run/good /etc/docker/daemon.json")
+    assert started(lab, "trixie") == next_one and lab.sh("trixie", "cat /etc/docker/daemon.json") == next_file
+    lab.sh("bookworm", f"mv /run/good /etc/docker/daemon.json; rm -r {folder}; systemctl daemon-reload")
     lab.converge("-e", "overlay_docker_restart=always")
     lab.run_container("bookworm")
     assert started(lab, "trixie") != next_one

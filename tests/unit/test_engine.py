@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_json, _docker_api, _docker_networks, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils import (
+    _daemon_json,
+    _daemon_keys,
+    _docker_api,
+    _docker_networks,
+    _dockerd,
+    _transaction,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
@@ -124,7 +131,7 @@ OPTIONS = {"bip": "10.88.50.1/24", "mtu": 1450, "ip_masq": False}
     ("release", "direct"), [((20, 10), None), ((27, 5), None), ((28, 2), True), ((28, 5), True), ((29, 0), True)]
 )
 def test_each_docker_gets_the_keys_it_knows(release: tuple[int, int], direct: Any) -> None:
-    assert _daemon_json.keys_for(release, OPTIONS) == {
+    assert _daemon_keys.keys_for(release, OPTIONS) == {
         "bip": "10.88.50.1/24",
         "mtu": 1450,
         "ip-masq": False,
@@ -135,7 +142,7 @@ def test_each_docker_gets_the_keys_it_knows(release: tuple[int, int], direct: An
 @pytest.mark.parametrize("release", [(28, 0), (28, 1)])
 def test_docker_that_cannot_be_opened_is_refused(release: tuple[int, int]) -> None:
     with pytest.raises(OverlayError, match="Upgrade Docker to 28.2"):
-        _daemon_json.keys_for(release, OPTIONS)
+        _daemon_keys.keys_for(release, OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -158,25 +165,25 @@ def test_versions_are_understood(version: str, release: tuple[int, int]) -> None
 )
 def test_a_file_keeps_its_order_and_manner(text: str, rendered: str) -> None:
     keys = {"bip": "10.0.0.1/24", "mtu": None}
-    assert _daemon_json.render(text, "daemon.json", keys) == rendered
-    assert _daemon_json.render(rendered, "daemon.json", keys) == rendered
+    assert _daemon_keys.render(text, "daemon.json", keys) == rendered
+    assert _daemon_keys.render(rendered, "daemon.json", keys) == rendered
 
 
 def test_what_is_not_in_force_needs_a_restart() -> None:
     keys = {"bip": "10.88.50.1/24", "mtu": 1450, "ip-masq": False}
     live = Docker("20.10.24", True, gateway="10.88.50.1/24", mtu="1450", masquerade="false")
-    assert _daemon_json.live_differences(live, keys) == []
-    assert len(_daemon_json.live_differences(Docker("20.10.24", True, gateway="172.17.0.1/16"), keys)) == 3
+    assert _daemon_keys.live_differences(live, keys) == []
+    assert len(_daemon_keys.live_differences(Docker("20.10.24", True, gateway="172.17.0.1/16"), keys)) == 3
 
 
 def test_a_file_newer_than_dockerd_is_told_from_an_older_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_docker_api, "_process", os.getpid)
+    monkeypatch.setattr(_dockerd, "process", os.getpid)
     path = tmp_path / "daemon.json"
     path.touch()
-    assert _docker_api.started_before(str(path))
+    assert _dockerd.started_before(str(path))
     os.utime(path, (0, 0))
-    assert not _docker_api.started_before(str(path))
-    assert not _docker_api.started_before(str(tmp_path / "none"))
+    assert not _dockerd.started_before(str(path))
+    assert not _dockerd.started_before(str(tmp_path / "none"))
 
 
 # One host's part
@@ -264,7 +271,7 @@ def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.M
     ],
 )
 def test_our_keys_go_back_to_what_they_were(before: str, now: str, restored: str) -> None:
-    assert _daemon_json.restore(now, "daemon.json", before).strip() == restored.strip()
+    assert _daemon_keys.restore(now, "daemon.json", before).strip() == restored.strip()
 
 
 def test_both_sides_mark_what_is_ours_alike() -> None:

@@ -113,8 +113,8 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
             item("route_entry", "10.88.77.0/24", "extra"),
             operations=["vxlan_link: re-create vxlan.88 vni 88", "docker_network: change flat 172.18.0.0/16"],
         ),
-        "docker2": said(docker_bip={"restart_required": True, "containers": ["web"]}),
-        "docker3": said(docker_bip={"restart_required": True, "containers": ["db"]}),
+        "docker2": said(docker_bip={"restart_required": True, "containers": ["job", "web"], "auto_removed": ["job"]}),
+        "docker3": said(docker_bip={"restart_required": True, "containers": ["db"], "auto_removed": []}),
     }
     found = _preview.preview(plan, looked, {"docker3": "never"})
     assert found["peers_added"] == ["docker1: docker2", "docker1: docker3"] and found["peers_removed"] == [

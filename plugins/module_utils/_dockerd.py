@@ -1,0 +1,130 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""dockerd as a program: its process, its flags, and its judgement of a file. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import tempfile
+import time
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
+
+if TYPE_CHECKING:
+    from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host
+
+_NOBODY = 65534
+_SYSTEMD = "/run/systemd/system"
+
+
+def process() -> Optional[int]:
+    """The process id of this host's dockerd; one inside a container is in another mount namespace."""
+    ours = os.stat("/proc/self/ns/mnt").st_ino
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as handle:
+                if handle.read().strip() == "dockerd" and os.stat(os.path.dirname(path) + "/ns/mnt").st_ino == ours:
+                    return int(path.split("/")[2])
+        except OSError:
+            continue
+    return None
+
+
+def sleeps(socket_path: str) -> bool:
+    """Whether systemd listens in dockerd's place, and would start it for whoever connects.
+
+    To look must not start what an administrator has stopped.
+    """
+    if process() is not None or not os.path.isdir(_SYSTEMD):
+        return False
+    listed = run_program(["systemctl", "list-sockets", "--all", "--full", "--plain", "--no-legend"], None)[1]
+    for line in listed.splitlines():
+        words = line.split()
+        if len(words) >= 3 and os.path.realpath(words[0]) == os.path.realpath(socket_path):
+            # One that runs in a mount namespace of its own is no process of ours.
+            return run_program(["systemctl", "is-active", words[-1]], None)[1].strip() not in ("active", "reloading")
+    return False
+
+
+def arguments() -> List[str]:
+    """What the running dockerd was started with, less the configuration file; empty where none runs."""
+    pid = process()
+    if pid is None:
+        return []
+    with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
+        words = handle.read().rstrip("\0").split("\0")[1:]
+    kept: List[str] = []
+    for before, word in zip([""] + words, words):
+        if not word.startswith("--config-file") and before != "--config-file":
+            kept.append(word)
+    return kept
+
+
+def flags(host: Host) -> Dict[str, str]:
+    """The flags that dockerd runs with or will be started with, and their values where given in the same word or the next."""
+    words: List[str] = []
+    pid = process()
+    if pid is not None:
+        with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
+            words += handle.read().split("\0")
+    if os.path.isdir(_SYSTEMD):
+        words += host.run(["systemctl", "show", "--property=ExecStart", "docker.service"], None)[1].split()
+    for path, name in (("/etc/default/docker", "DOCKER_OPTS"), ("/etc/sysconfig/docker", "OPTIONS")):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as handle:
+                for line in handle:
+                    match = re.match(r"\s*(?:export\s+)?%s=(.*)" % name, line)
+                    if match:
+                        words += shlex.split(" ".join(shlex.split(match.group(1), comments=True)))
+        except (OSError, ValueError):
+            continue
+    found: Dict[str, str] = {}
+    for word, following in zip(words, words[1:] + [""]):
+        if word.startswith("-"):
+            name, equals, value = word.partition("=")
+            found["--bridge" if name == "-b" else name] = value if equals else following
+    return found
+
+
+def started_before(path: str) -> bool:
+    """Whether the running dockerd is older than a file, so that it may not have read it."""
+    pid = process()
+    if pid is None:
+        return False
+    try:
+        # Not the times of /proc/PID itself: those are of the first look at it.
+        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as handle:
+            ticks = int(handle.read().rpartition(")")[2].split()[19])
+        with open("/proc/uptime", encoding="ascii") as handle:
+            uptime = float(handle.read().split()[0])
+        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
+        return age > time.time() - os.stat(path).st_mtime
+    except OSError:
+        return False
+
+
+def validate(host: Host, release: Tuple[int, int], text: str) -> None:
+    """Let dockerd judge a daemon.json, beside the flags that it runs with; raise OverlayError with what it says."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fchown(handle.fileno(), _NOBODY, _NOBODY)
+        check = ["dockerd"] + arguments() + ["--config-file", handle.name]
+        if release >= (23, 0):
+            check.append("--validate")
+        # Before 23.0 there is no such flag. Without privileges it reads its configuration, and ends at
+        # "needs to be started with root privileges" before it touches anything (20.10.24, by strace).
+        nobody = ["setpriv", "--reuid=%d" % _NOBODY, "--regid=%d" % _NOBODY, "--clear-groups"]
+        code, out, err = host.run(nobody + check, None)
+    said = (err or out).strip()
+    if "unable to configure the Docker daemon" in said or code and release >= (23, 0):
+        raise OverlayError(
+            "docker_bip: dockerd would not start with daemon.json, so nothing was changed: %s" % said.splitlines()[-1]
+        )
