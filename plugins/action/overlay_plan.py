@@ -58,9 +58,9 @@ class ActionModule(ActionBase):
         try:
             place = self._place(names, hostvars, variables)
             file = self._plan_path(names, hostvars, arguments["write"])
-            result["warnings"] = self._taken_for_inventories(
-                {"overlay_leases": place.path, "overlay_plan_file": file}, variables
-            )
+            warnings = self._taken_for_inventories({"overlay_leases": place.path, "overlay_plan_file": file}, variables)
+            if warnings:
+                result["warnings"] = warnings
             return self._plan(result, arguments, variables, hostvars, place, file)
         except (_leases.LeaseFileError, _plan_file.PlanFileError) as error:
             # The message is all that there is to say.
@@ -96,8 +96,8 @@ class ActionModule(ActionBase):
         made, diffs = self._on_record(place, plan)
         if made.errors:
             return self._refused(result, made.errors)
-        if place.former in (diff["before_header"] for diff in diffs):
-            result["warnings"].append(_records.tell_move(place, self._task.check_mode))
+        if place.former and any(diff["before_header"] == place.former for diff in diffs):
+            result.setdefault("warnings", []).append(_records.tell_move(place, self._task.check_mode))
         plan_dict = made.as_dict()
         if arguments["write"]:
             diffs += self._written(file, _plan_file.render(plan_dict, _plan_file.prints(**made_from)))

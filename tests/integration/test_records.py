@@ -121,7 +121,9 @@ def test_former_records_move_and_no_lease_does(fresh: Fresh) -> None:
     done = fresh.planned()
     assert done.diffs == predicted.diffs and done.changed() == predicted.changed() == {"web1": 1}
     assert set(done.diffs["web1"][str(fresh.inventory / FORMER)]) == {"-main web1 10.88.7.0/24", "-main gone 10.88.9.0/24"}
-    assert f"The leases were moved from {fresh.inventory / FORMER} to {fresh.inventory / NOW}" in done.text
+    # Ansible breaks the lines of warnings within a word.
+    told = f"The leases were moved from {fresh.inventory / FORMER} to {fresh.inventory / NOW}"
+    assert told.replace(" ", "") in done.text.replace(" ", "")
     leases = fresh.leases()
     assert {**leases, "web1": "10.88.7.0/24", "gone": "10.88.9.0/24"} == leases and set(leases) == {"gone", "web1", "web2"}
     assert sorted(path.name for path in (fresh.inventory / "group_vars/overlay").iterdir()) == ["main.yml"]
