@@ -250,11 +250,7 @@ class ActionModule(ActionBase):
                 f"{hidden}, in which earlier versions recorded leases. A run that is no check moves them to {place.path} and "
                 f"removes the folder. {again}"
             )
-        with _records.locked(place):
-            if place.moves:
-                _records.write_records(place, _records.read_records(place).records)
-            else:
-                _records.remove_former(place)
+        _records.mend_hurt(place)
         raise _leases.LeaseFileError(
             f"{hidden}, in which earlier versions recorded leases. They are in {place.path} now, the folder is gone. {again}"
         )

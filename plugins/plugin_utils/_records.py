@@ -167,14 +167,29 @@ def write_records(place: Place, records: _leases.Records) -> None:
             os.symlink(shared, place.path)
         _leases.write(place.path, records)
         if place.moves:
-            remove_former(place)
+            _remove_former(place)
     except OSError as error:
         raise _leases.LeaseFileError(
             f"{place.former}: leases cannot be moved to {place.path}: {error}. Move the file, or set overlay_leases to it"
         ) from error
 
 
-def remove_former(place: Place) -> None:
+def mend_hurt(place: Place) -> None:
+    """Move the records out of a folder that holds nothing else, and remove it."""
+    with locked(place):
+        if place.moves:
+            write_records(place, read_records(place).records)
+            return
+        try:
+            _remove_former(place)
+        except FileNotFoundError:
+            # Another run was faster.
+            return
+        except OSError as error:
+            raise _leases.LeaseFileError(f"{os.path.dirname(place.former)} cannot be removed: {error}. Remove it") from error
+
+
+def _remove_former(place: Place) -> None:
     """The former file, its lock, and its folder, where nothing else is in it."""
     folder = os.path.dirname(place.former)
     for name in os.listdir(folder):
