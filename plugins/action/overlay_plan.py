@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import KeysView, Mapping
+from collections.abc import Callable, KeysView, Mapping
 from typing import Any
 
 import yaml
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail
+from ansible.inventory.manager import IGNORED
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases, _plan_file
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases, _plan_file, _records
 from ansible_collections.agentless.overlay.plugins.plugin_utils._model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
@@ -27,7 +29,6 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._model import (
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._preview import count_of
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import static_networks
-from ansible_collections.agentless.overlay.plugins.plugin_utils._values import as_list
 
 _ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 
@@ -54,78 +55,92 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         names = list(variables["groups"].get(arguments["group"], []))
         hostvars = {name: _Values(variables["hostvars"], name) for name in names}
+        try:
+            place = self._place(names, hostvars, variables)
+            file = self._plan_path(names, hostvars, arguments["write"])
+            warnings = self._taken_for_inventories({"overlay_leases": place.path, "overlay_plan_file": file}, variables)
+            if warnings:
+                result["warnings"] = warnings
+            return self._plan(result, arguments, variables, hostvars, place, file)
+        except (_leases.LeaseFileError, _plan_file.PlanFileError) as error:
+            # The message is all that there is to say.
+            raise AnsibleActionFail(f"{error}. No host was touched.") from None
+
+    def _plan(
+        self,
+        result: dict[str, Any],
+        arguments: Mapping[str, Any],
+        variables: Mapping[str, Any],
+        hostvars: Mapping[str, _Values],
+        place: _records.Place,
+        file: str,
+    ) -> dict[str, Any]:
+        names = list(hostvars)
         errors: list[PlanError] = self._wrong_options(arguments["roles"], hostvars)
         nodes = [self._node(name, hostvars[name]) for name in names]
         fleet = {
             variable: self._same_everywhere(variable, names, hostvars, default, errors)
             for variable, default in (("overlay_networks", None), ("overlay_reserved_cidrs", []))
         }
-        path = self._leases_path(names, hostvars)
-        file = self._path("overlay_plan_file", names, hostvars)
-        if arguments["write"] and not file:
-            raise AnsibleActionFail("overlay_plan_file is not set: it says where the plan is to be written")
         made_from: dict[str, Any] = {"fleet": fleet, "nodes": nodes}
         if file and not arguments["write"]:
             return self._from_file(result, file, errors, made_from)
+        shown = os.path.relpath(place.path) if place.path else "overlay_leases"
 
-        def plan() -> Plan:
-            found = make_plan(
-                fleet["overlay_networks"],
-                nodes,
-                _leases.read(path) if path else {},
-                fleet["overlay_reserved_cidrs"],
-                os.path.relpath(path) if path else "overlay_leases",
-                variables["groups"],
-            )
-            found.errors = sorted(set(found.errors + errors))
-            return found
+        def plan(found: _records.Found) -> Plan:
+            reserved = fleet["overlay_reserved_cidrs"]
+            made = make_plan(fleet["overlay_networks"], nodes, found.records, reserved, shown, variables["groups"])
+            made.errors = sorted(set(made.errors + errors))
+            return made
 
-        try:
-            made = plan()
-            if not made.errors and any(made.new.values()) and not self._task.check_mode:
-                if not path:
-                    raise _leases.LeaseFileError(
-                        "there is no place to record new leases: the inventory is not a file. Set overlay_leases to a path"
-                    )
-                with _leases.locked(path):
-                    # Somebody else may have recorded leases before the lock was ours.
-                    made = plan()
-                    if not made.errors:
-                        _leases.write(path, {**_leases.read(path), **made.leases})
-        except _leases.LeaseFileError as error:
-            raise AnsibleActionFail(f"{error}. No host was touched.") from error
+        made, diffs = self._on_record(place, plan)
         if made.errors:
             return self._refused(result, made.errors)
-        new = sorted(
-            f"{network} {node} {' '.join(as_list(subnet))}"
-            for network, nodes in made.new.items()
-            for node, subnet in nodes.items()
-        )
+        if place.former and any(diff["before_header"] == place.former for diff in diffs):
+            result.setdefault("warnings", []).append(_records.tell_move(place, self._task.check_mode))
         plan_dict = made.as_dict()
-        diffs = []
-        if new:
-            diffs.append(_diff(path, "", "".join(f"{line}\n" for line in new)))
         if arguments["write"]:
-            after = _plan_file.render(plan_dict, _plan_file.prints(**made_from))
-            try:
-                before = _plan_file.text_of(file)
-                if before != after:
-                    diffs.append(_diff(file, before, after))
-                    if not self._task.check_mode:
-                        _plan_file.write(file, after)
-            except _plan_file.PlanFileError as error:
-                raise AnsibleActionFail(f"{error}. Set overlay_plan_file") from error
-        result.update(changed=bool(diffs), new_leases=new, diff=diffs)
+            diffs += self._written(file, _plan_file.render(plan_dict, _plan_file.prints(**made_from)))
+        result.update(changed=bool(diffs), new_leases=_leases.lines_of(made.new), diff=diffs)
         return self._returned(result, plan_dict)
+
+    def _on_record(self, place: _records.Place, plan: Callable[[_records.Found], Plan]) -> tuple[Plan, list[dict[str, str]]]:
+        """The plan, with the leases that it gives on record where this is no check, and what that changes."""
+
+        def look() -> tuple[_records.Found, Plan, list[dict[str, str]]]:
+            found = _records.read_records(place)
+            made = plan(found)
+            changes = _records.list_changes(place, found, made.new)
+            return found, made, [_diff(path, *map(_records.as_text, lines)) for path, *lines in changes]
+
+        found, made, diffs = look()
+        if self._task.check_mode or made.errors or not diffs:
+            return made, diffs
+        if not place.path:
+            raise _leases.LeaseFileError(
+                "there is no place to record new leases: the inventory is not a file. Set overlay_leases to a path"
+            )
+        with _records.locked(place):
+            # Somebody else may have recorded leases before the locks were ours.
+            found, made, diffs = look()
+            if diffs and not made.errors:
+                _records.write_records(place, {**found.records, **made.leases})
+        return made, diffs
+
+    def _written(self, file: str, after: str) -> list[dict[str, str]]:
+        """Keep the plan in its file; gives what that changes."""
+        before = _plan_file.text_of(file)
+        if before == after:
+            return []
+        if not self._task.check_mode:
+            _plan_file.write(file, after)
+        return [_diff(file, before, after)]
 
     def _from_file(
         self, result: dict[str, Any], file: str, errors: list[PlanError], made_from: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The plan that was made before."""
-        try:
-            plan, stale = _plan_file.use(file, os.path.relpath(file), **made_from)
-        except _plan_file.PlanFileError as error:
-            raise AnsibleActionFail(f"{error}. No host was touched.") from error
+        plan, stale = _plan_file.use(file, os.path.relpath(file), **made_from)
         if errors or stale:
             return self._refused(result, sorted({*errors, *stale}))
         result.update(changed=False, new_leases=[])
@@ -200,18 +215,74 @@ class ActionModule(ActionBase):
                 )
         return expected
 
-    @classmethod
-    def _leases_path(cls, names: list[str], hostvars: Any) -> str:
-        given = cls._path("overlay_leases", names, hostvars)
-        if given:
-            return given
-        folders = {hostvars[name].get("inventory_dir") for name in names} - {None}
-        if len(folders) > 1:
-            raise AnsibleActionFail(
-                f"The hosts come from several inventories ({', '.join(sorted(folders))}). Set overlay_leases to the one file "
-                f"where leases of {EVERYWHERE} are recorded. No host was touched."
+    def _place(self, names: list[str], hostvars: Mapping[str, _Values], variables: Mapping[str, Any]) -> _records.Place:
+        """Where leases are recorded; refused where Ansible would not read all of the inventory for it, or does not."""
+        given = self._path("overlay_leases", names, hostvars)
+        folders = sorted({hostvars[name].get("inventory_dir") for name in names} - {None})
+        if len(folders) > 1 and not given:
+            raise _leases.LeaseFileError(
+                f"The hosts come from several inventories ({', '.join(folders)}). Set overlay_leases to the one file "
+                f"where leases of {EVERYWHERE} are recorded"
             )
-        return os.path.join(folders.pop(), "group_vars", "overlay", "leases.yml") if folders else ""
+        for place in map(_records.default_place, folders):
+            self._heal(place, given)
+        if given:
+            self._refuse_hiding("overlay_leases", given)
+            return _records.Place(given)
+        if folders and _records.FOLDER in variables["groups"]:
+            raise _leases.LeaseFileError(
+                f"The inventory has a group {_records.FOLDER}, and leases would be recorded among its variables. "
+                "Set overlay_leases to another file"
+            )
+        return _records.default_place(folders[0]) if folders else _records.Place("")
+
+    def _heal(self, place: _records.Place, given: str) -> None:
+        """Refuse an inventory that Ansible does not read all of, after what earlier versions did to it was undone."""
+        hidden, others = _records.find_hurt(place, C.YAML_FILENAME_EXTENSIONS)
+        if hidden is None:
+            return
+        if others or given:
+            what = f", which holds {', '.join(others)}" if others else ""
+            raise _leases.LeaseFileError(f"{hidden}{what}. Move the variables into that folder, or remove one of the two")
+        again = f"Run again: the variables in {' and '.join(hidden.files)} were not read in this run"
+        if self._task.check_mode:
+            raise _leases.LeaseFileError(
+                f"{hidden}, in which earlier versions recorded leases. A run that is no check moves them to {place.path} and "
+                f"removes the folder. {again}"
+            )
+        _records.mend_hurt(place)
+        raise _leases.LeaseFileError(
+            f"{hidden}, in which earlier versions recorded leases. They are in {place.path} now, the folder is gone. {again}"
+        )
+
+    @classmethod
+    def _plan_path(cls, names: list[str], hostvars: Mapping[str, _Values], write: bool) -> str:
+        file = cls._path("overlay_plan_file", names, hostvars)
+        if write and not file:
+            raise AnsibleActionFail("overlay_plan_file is not set: it says where the plan is to be written")
+        if file:
+            cls._refuse_hiding("overlay_plan_file", file)
+        return file
+
+    @staticmethod
+    def _refuse_hiding(variable: str, path: str) -> None:
+        hidden = _records.find_hidden(path, C.YAML_FILENAME_EXTENSIONS)
+        if hidden is not None:
+            raise _leases.LeaseFileError(
+                f"{variable} = {path}: {hidden}. Choose another place, such as "
+                f"group_vars/{_records.FOLDER}/{os.path.basename(path)}"
+            )
+
+    @staticmethod
+    def _taken_for_inventories(paths: Mapping[str, str], variables: Mapping[str, Any]) -> list[str]:
+        """Warnings of files that Ansible reads as inventories where the inventory is a folder."""
+        sources = [str(source) for source in variables.get("ansible_inventory_sources") or []]
+        return [
+            f"{variable} = {path}: Ansible takes each file in the folder {source} for an inventory, and this one too. "
+            f"Choose another place, such as group_vars/{_records.FOLDER}/{os.path.basename(path)}"
+            for variable, path in paths.items()
+            if path and (source := _records.find_source(path, sources, IGNORED))
+        ]
 
     @staticmethod
     def _path(variable: str, names: list[str], hostvars: Any) -> str:

@@ -15,8 +15,11 @@ description:
   - Needs the inventory only. It gathers no fact and contacts no host, and a C(--limit) does not change what it finds.
   - Where the inventory has errors, it fails with all of them at once, each with host, variable, value and what to do.
   - Gives each host that has neither a pinned nor a recorded subnet a free one, and records it in the file that
-    C(overlay_leases) names, by default C(group_vars/overlay/leases.yml) beside the inventory. In check mode nothing is
-    recorded.
+    C(overlay_leases) names, by default C(group_vars/agentless_overlay/leases.yml) beside the inventory. In check mode nothing
+    is recorded.
+  - What earlier versions recorded in C(group_vars/overlay/leases.yml) counts too where C(overlay_leases) is not set, and is
+    moved there.
+  - Fails where one of its files would keep Ansible from reading a file of variables, and where a record holds anything else.
 options:
   group:
     description: The inventory group whose hosts are the nodes.
@@ -40,7 +43,7 @@ attributes:
     description: Can run in C(check_mode) and predict changes without making them.
     support: full
   diff_mode:
-    description: Shows the leases that it gives, and what it writes.
+    description: Shows the leases that it gives or moves, and what it writes.
     support: full
 notes:
   - This is an action plugin. It runs once for all hosts of a play.

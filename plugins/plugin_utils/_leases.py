@@ -16,8 +16,11 @@ from typing import Any
 import yaml
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._values import as_list
 
 VARIABLE = "overlay_lease_records"
+# Network to node to subnet.
+Records = Mapping[str, Mapping[str, Any]]
 _HEADER = """\
 ---
 # The subnets that hosts got when they joined an overlay network. The plan writes
@@ -33,10 +36,12 @@ class LeaseFileError(Exception):
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Keep other runs on the same inventory from allocating meanwhile."""
-    lock = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.lock")
+    """Keep other runs that record in the same file from allocating meanwhile."""
+    # Beside the file itself: of two inventories that share it each may have a link.
+    folder, name = os.path.split(os.path.realpath(path))
+    lock = os.path.join(folder, f".{name}.lock")
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error
@@ -56,7 +61,10 @@ def locked(path: str) -> Iterator[None]:
 
 
 def read(path: str) -> dict[str, dict[str, Any]]:
-    """What is on record: network to node to subnet; empty where there is no file."""
+    """What is on record; empty where there is no file.
+
+    A file with anything else in it is refused: it is written as a whole, which would lose that.
+    """
     try:
         with open(path, encoding="utf-8") as handle:
             data = yaml.safe_load(handle)
@@ -64,6 +72,12 @@ def read(path: str) -> dict[str, dict[str, Any]]:
         return {}
     except (OSError, yaml.YAMLError) as error:
         raise LeaseFileError(f"{path}: cannot be read: {error}") from error
+    if isinstance(data, dict) and set(data) - {VARIABLE}:
+        others = ", ".join(sorted(map(str, set(data) - {VARIABLE})))
+        raise LeaseFileError(
+            f"{path} holds {others} beside {VARIABLE}, and would lose that where a lease is recorded: "
+            "the file is written as a whole. Move it into a file of variables of your own"
+        )
     records = data.get(VARIABLE) if isinstance(data, dict) else None
     if data is None or records is None and isinstance(data, dict) and not data:
         return {}
@@ -72,7 +86,19 @@ def read(path: str) -> dict[str, dict[str, Any]]:
     return records
 
 
-def render(records: Mapping[str, Mapping[str, Any]]) -> str:
+def words_of(subnet: Any) -> str:
+    """A record's subnet, or one of each family, in one line."""
+    return " ".join(str(one) for one in as_list(subnet))
+
+
+def lines_of(records: Records) -> list[str]:
+    """A line a lease, as a diff shows it."""
+    return sorted(
+        f"{network} {node} {words_of(subnet)}" for network, nodes in records.items() for node, subnet in nodes.items()
+    )
+
+
+def render(records: Records) -> str:
     kept = {
         str(name): {
             str(node): [str(one) for one in subnet] if isinstance(subnet, list) else str(subnet)
@@ -84,7 +110,7 @@ def render(records: Mapping[str, Mapping[str, Any]]) -> str:
     return _HEADER + yaml.safe_dump({VARIABLE: kept}, default_flow_style=False, sort_keys=False)
 
 
-def write(path: str, records: Mapping[str, Mapping[str, Any]]) -> None:
+def write(path: str, records: Records) -> None:
     """Replace the file in one step."""
     try:
         replace_files({path: render(records)})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -51,9 +52,10 @@ def render(plan: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
 def write(path: str, text: str) -> None:
     """Replace the file in one step."""
     try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         replace_files({path: text})
     except OSError as error:
-        raise PlanFileError(f"{path}: the plan cannot be written: {error}") from error
+        raise PlanFileError(f"{path}: the plan cannot be written: {error}. Set overlay_plan_file") from error
 
 
 def text_of(path: str) -> str:

@@ -7,22 +7,28 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 
 
 def replace_files(texts: Mapping[str, str]) -> None:
-    """Write all of them, or none: each beside its place first, then all are moved into it. Raises OSError."""
+    """Write all of them, or none: each beside its place first, then all are moved into it. Raises OSError.
+
+    A link stays, and what it leads to is replaced. A file keeps its mode, and its owner as far as this user may give it away.
+    """
     written: list[tuple[str, str]] = []
     try:
-        for path, text in texts.items():
-            folder, name = os.path.split(os.path.abspath(path))
+        for link, text in texts.items():
+            path = os.path.realpath(link)
+            folder, name = os.path.split(path)
             handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
             written.append((temporary, path))
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 stream.write(text)
                 stream.flush()
-                os.fchmod(stream.fileno(), 0o644)
+                _take_over(stream.fileno(), path)
                 os.fsync(stream.fileno())
         while written:
             os.replace(*written[0])
@@ -30,6 +36,20 @@ def replace_files(texts: Mapping[str, str]) -> None:
     finally:
         for temporary, _path in written:
             os.unlink(temporary)
+
+
+def _take_over(handle: int, path: str) -> None:
+    """Give the file that will take a path's place the owner and mode of what is there."""
+    try:
+        former = os.stat(path)
+    except FileNotFoundError:
+        os.fchmod(handle, 0o644)
+        return
+    for owner in ((-1, former.st_gid), (former.st_uid, -1)):
+        with suppress(PermissionError):
+            os.fchown(handle, *owner)
+    # After the owner, as a change of that clears bits of the mode.
+    os.fchmod(handle, stat.S_IMODE(former.st_mode))
 
 
 class ReportError(ValueError):

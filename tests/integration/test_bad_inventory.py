@@ -64,7 +64,7 @@ def test_all_errors_come_at_once(unmade: Lab) -> None:
         assert words in text, f"{words!r} is not in\n{text}"
     assert "no host was touched" in text
     assert "unreachable=1" not in text and "nsenter" not in text
-    assert not (unmade.inventory / "group_vars/overlay/leases.yml").exists()
+    assert not (unmade.inventory / "group_vars/agentless_overlay/leases.yml").exists()
 
 
 def test_each_backend_refuses_what_it_cannot_be(unmade: Lab) -> None:
@@ -97,7 +97,7 @@ def test_each_backend_refuses_what_it_cannot_be(unmade: Lab) -> None:
         "docker3: overlay_underlay_ip = 'fd65::5': an IPv6 address alone, while other members have IPv4 alone",
     ):
         assert words in played.text, f"{words!r} is not in\n{played.text}"
-    assert not (unmade.inventory / "group_vars/overlay/leases.yml").exists()
+    assert not (unmade.inventory / "group_vars/agentless_overlay/leases.yml").exists()
 
 
 def test_a_network_that_only_one_host_has_is_an_error(unmade: Lab) -> None:

@@ -43,15 +43,20 @@ def test_what_is_declared_is_enough(tmp_path: Path) -> None:
         f"h{number}": {"ansible_host": f"192.168.65.{number}", "overlay_labels": {"zone": zone}}
         for number, zone in enumerate("aab", 1)
     }
-    values = {"overlay_networks": [network], "overlay_leases": "leases.yml", "overlay_plan_file": "plan.json"}
+    values = {"overlay_networks": [network], "overlay_plan_file": "group_vars/agentless_overlay/plan.json"}
     inventory.write_text(yaml.safe_dump({"overlay": {"hosts": hosts, "vars": values}}))
     playbook = (str(python.parent / "ansible-playbook"), "agentless.overlay.plan", "-i", str(inventory))
     done = run(*playbook, ANSIBLE_CONFIG=str(tmp_path / "none.cfg"), **path)
     assert "1 networks, 3 hosts" in done.stdout
-    plan = json.loads((tmp_path / "plan.json").read_text())["plan"]
+    plan = json.loads((tmp_path / "group_vars/agentless_overlay/plan.json").read_text())["plan"]
     assert list(plan["networks"]["demo"]["nodes"]) == ["h1", "h2"]
     refused = run(
-        *playbook, "-e", "overlay_plan_file=none/plan.json", check=False, ANSIBLE_CONFIG=str(tmp_path / "none.cfg"), **path
+        *playbook,
+        "-e",
+        "overlay_plan_file=/proc/none/plan.json",
+        check=False,
+        ANSIBLE_CONFIG=str(tmp_path / "none.cfg"),
+        **path,
     )
     assert (
         refused.returncode == 2 and "the plan cannot be written" in refused.stdout and "Set overlay_plan_file" in refused.stdout

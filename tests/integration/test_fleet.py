@@ -145,7 +145,7 @@ def sliced(fleet: Fleet, arguments: list[list[str]], tmp_path: Path) -> list[dic
 def test_four_slices_at_once_end_where_one_run_does(fleet: Fleet, golden: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     """By --limit, and with no lease on record: each slice plans all hosts; the first to hold the lock records all leases."""
     fleet.teardown()
-    leases = fleet.inventory / "group_vars/overlay/leases.yml"
+    leases = fleet.inventory / "group_vars/agentless_overlay/leases.yml"
     recorded = leases.read_text()
     leases.unlink()
     parts = fleet.parts()
@@ -176,7 +176,10 @@ def test_an_inventory_that_lacks_hosts_does_not_take_the_network_apart(
     fleet: Fleet, golden: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     part = write_part(
-        fleet, fleet.parts()[0], tmp_path / "slice", overlay_leases=str(fleet.inventory / "group_vars/overlay/leases.yml")
+        fleet,
+        fleet.parts()[0],
+        tmp_path / "slice",
+        overlay_leases=str(fleet.inventory / "group_vars/agentless_overlay/leases.yml"),
     )
     for args in ((), ("--check",)):
         refused = run_part(part, *args)
@@ -220,7 +223,7 @@ def test_each_host_pulls(fleet: Fleet, golden: dict[str, dict[str, Any]], tmp_pa
     variables = {"overlay_plan_file": "plan.json", "ansible_connection": "local"}
     inventory = write_part(fleet, fleet.hosts, site / "inventory", **variables)
     (site / "site.yml").write_text("- import_playbook: agentless.overlay.overlay\n")
-    run_part(inventory, "-e", f"overlay_leases={fleet.inventory}/group_vars/overlay/leases.yml", playbook="plan.yml")
+    run_part(inventory, "-e", f"overlay_leases={fleet.inventory}/group_vars/agentless_overlay/leases.yml", playbook="plan.yml")
     git = ("git", "-C", str(site), "-c", "user.name=test", "-c", "user.email=test@example.com")
     for words in (("init", "--quiet"), ("add", "."), ("commit", "--quiet", "--message", "The network")):
         run(*git, *words)

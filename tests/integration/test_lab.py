@@ -67,7 +67,7 @@ def test_a_lab_of_another_size_comes_with_its_inventory(tmp_path: Path) -> None:
         lab.inventory = tmp_path / "five"
         planned = lab.play("--tags", "none")
         assert planned.code == 0 and sum(planned.changed().values()) == 1
-        leases = (tmp_path / "five/group_vars/overlay/leases.yml").read_text()
+        leases = (tmp_path / "five/group_vars/agentless_overlay/leases.yml").read_text()
         assert [leases.count(f"docker{number}: 10.88.") for number in range(1, 6)] == [1] * 5
         assert sum(lab.play("--tags", "none").changed().values()) == 0
     finally:

@@ -114,7 +114,9 @@ def test_two_runs_at_once_end_in_one_overlay(lab: Machines, before: dict[str, li
         Played.of(subprocess.CompletedProcess(command, job.wait(), said, "")) for job in both for said in [job.communicate()[0]]
     ]
     assert [one.code for one in played] == [0, 0], played[0].output + played[1].output
-    records = yaml.safe_load((lab.inventory / "group_vars/overlay/leases.yml").read_text())["overlay_lease_records"]["demo"]
+    records = yaml.safe_load((lab.inventory / "group_vars/agentless_overlay/leases.yml").read_text())["overlay_lease_records"][
+        "demo"
+    ]
     assert set(records) == set(lab.hosts) and len(set(records.values())) == 3
     unchanged(lab)
     # Each difference was made once, by one of the two, and was the one predicted. The lease itself is in
@@ -126,7 +128,11 @@ def test_two_runs_at_once_end_in_one_overlay(lab: Machines, before: dict[str, li
                 if section in made and section not in ("docker_bip",):
                     assert made[section] == lines
                 made.setdefault(section, lines)
-        assert set(made) - {str(lab.inventory / "group_vars/overlay/leases.yml")} >= {"vxlan_link", "boot", "firewall"}
+        assert set(made) - {str(lab.inventory / "group_vars/agentless_overlay/leases.yml")} >= {
+            "vxlan_link",
+            "boot",
+            "firewall",
+        }
 
 
 def test_all_pairs_of_the_three_versions(lab: Machines) -> None:
@@ -269,7 +275,7 @@ def test_containers_by_hand_and_one_switch_for_all(lab: Machines) -> None:
 
 
 def test_teardown_leaves_the_host_as_it_was(lab: Machines, before: dict[str, list[str]]) -> None:
-    leases = (lab.inventory / "group_vars/overlay/leases.yml").read_text()
+    leases = (lab.inventory / "group_vars/agentless_overlay/leases.yml").read_text()
     busy = lab.play(playbook="playbooks/teardown.yml")
     assert busy.code == 2 and "Nothing was changed" in busy.text and "c1" in busy.text
     for host in lab.hosts:

@@ -210,7 +210,7 @@ def test_a_third_host_joins_in_front_and_leaves(net: Net) -> None:
     two = dict(lab.hosts)
     lab.hosts = {"docker0a": {"ansible_host": "192.168.65.5"}, **two}
     lab.up()
-    records = lab.inventory / "group_vars/overlay/leases.yml"
+    records = lab.inventory / "group_vars/agentless_overlay/leases.yml"
     predicted = lab.converge("--check", "--diff", "--limit", "docker1,docker2")
     assert not records.exists(), "a check run recorded a lease"
     for host in two:

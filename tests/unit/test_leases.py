@@ -38,7 +38,7 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
-    path = str(tmp_path / "group_vars/overlay/leases.yml")
+    path = str(tmp_path / "group_vars/agentless_overlay/leases.yml")
     inside, most = 0, 0
 
     def work() -> None:

@@ -1,0 +1,209 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where records lie, so that Ansible reads everything else as if they were not there. PRIVATE to the collection.
+
+Of a group NAME Ansible reads the first of these in group_vars, and none of the others: NAME, a folder or a file, NAME.yml,
+NAME.yaml, NAME.json; of a host likewise in host_vars. So a folder with the name of a group, made for a record, takes a file
+of variables from Ansible, and says nothing. A folder with the name of no group is read by nobody and hides nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases
+
+FOLDER = "agentless_overlay"
+_FORMER = "overlay"
+_LEASES = "leases.yml"
+_READ_FOR_NAMES = ("group_vars", "host_vars")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The file of the leases, and one whose records count too and are moved into it: the default of earlier versions."""
+
+    path: str
+    former: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether there is something to be moved."""
+        return bool(self.former) and os.path.exists(self.former)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is on record."""
+
+    known: _leases.Records
+    # None where there is no such file.
+    former: _leases.Records | None
+    records: _leases.Records
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Files of variables that Ansible does not read, and the entry beside them that it reads in their place."""
+
+    entry: str
+    files: list[str]
+
+    def __str__(self) -> str:
+        return f"Ansible does not read {' and '.join(self.files)} where there is {self.entry}"
+
+
+def default_place(inventory: str) -> Place:
+    """Where leases are recorded unless overlay_leases says it."""
+    folder = os.path.join(inventory, "group_vars")
+    return Place(os.path.join(folder, FOLDER, _LEASES), os.path.join(folder, _FORMER, _LEASES))
+
+
+def find_hidden(path: str, extensions: Iterable[str]) -> Hidden | None:
+    """What Ansible would not read, or does not, where this file is; by what there is on disk, whatever groups a run knows.
+
+    @param extensions: those that Ansible takes for files of variables, in its order
+    """
+    endings = [ending if "." in ending else f".{ending}" for ending in extensions]
+    parts = path.split(os.sep)
+    for number, part in enumerate(parts[:-1], 1):
+        if part not in _READ_FOR_NAMES:
+            continue
+        entry = os.sep.join(parts[: number + 1])
+        names = [entry, *(entry[: -len(ending)] for ending in endings if entry.endswith(ending))]
+        rows = [[name, *(name + ending for ending in endings)] for name in names]
+        files = [file for row in rows for file in row[row.index(entry) + 1 :] if os.path.lexists(file)]
+        if files:
+            return Hidden(entry, files)
+    return None
+
+
+def find_hurt(place: Place, extensions: Iterable[str]) -> tuple[Hidden | None, list[str]]:
+    """What Ansible does not read because of the former folder of records, and what the folder holds that is not ours."""
+    folder = os.path.dirname(place.former)
+    hidden = find_hidden(place.former, extensions) if os.path.isdir(folder) else None
+    if hidden is None:
+        return None, []
+    # What a link leads to may be what other inventories have, too.
+    linked = os.path.islink(folder)
+    others = [name for name in sorted(os.listdir(folder)) if linked or not _is_ours(name, place)]
+    return hidden, others
+
+
+def _is_ours(name: str, place: Place) -> bool:
+    """Whether a name in the former folder is of a record, its lock, or what a killed run left of one."""
+    return name.startswith(f".{_LEASES}.") or name == _LEASES and place.moves
+
+
+def find_source(path: str, sources: Iterable[str], ignored: re.Pattern[bytes]) -> str:
+    """The folder given as an inventory in which Ansible would take this file for an inventory too; empty where none.
+
+    @param ignored: what Ansible passes over in such a folder, by name
+    """
+    for source in sources:
+        if os.path.isdir(source):
+            parts = os.path.relpath(path, source).split(os.sep)
+            if parts[0] != os.pardir and not any(ignored.search(part.encode()) for part in parts):
+                return source
+    return ""
+
+
+def read_records(place: Place) -> Found:
+    """Those of both files. The former first: a run that moves them meanwhile writes before it removes."""
+    former = _leases.read(place.former) if place.moves else None
+    known = _leases.read(place.path) if place.path else {}
+    return Found(known, former, _merge(place, former or {}, known))
+
+
+def _merge(place: Place, former: _leases.Records, known: _leases.Records) -> _leases.Records:
+    merged = {network: dict(nodes) for network, nodes in known.items()}
+    for network, nodes in former.items():
+        for node, subnet in nodes.items():
+            there = merged.setdefault(network, {}).setdefault(node, subnet)
+            if _leases.words_of(there) != _leases.words_of(subnet):
+                raise _leases.LeaseFileError(
+                    f"{node} has {_leases.words_of(subnet)} in network {network} by {place.former}, and "
+                    f"{_leases.words_of(there)} by {place.path}. Delete the line that does not say what the host has"
+                )
+    return merged
+
+
+def list_changes(place: Place, found: Found, new: _leases.Records) -> list[tuple[str, Sequence[str], Sequence[str]]]:
+    """What recording changes: a file, its lines that go, and those that come."""
+    changes: list[tuple[str, Sequence[str], Sequence[str]]] = []
+    moved = _leases.lines_of(found.former or {})
+    if found.former is not None:
+        changes.append((place.former, moved, ()))
+    come = {*_leases.lines_of(new), *moved} - set(_leases.lines_of(found.known) if moved else ())
+    if come:
+        changes.append((place.path, (), sorted(come)))
+    return changes
+
+
+@contextmanager
+def locked(place: Place) -> Iterator[None]:
+    """Keep other runs from allocating meanwhile, those of earlier versions too."""
+    with ExitStack() as locks:
+        locks.enter_context(_leases.locked(place.path))
+        # Asked now: to lock a file that another run has moved would make its folder anew.
+        if place.moves:
+            locks.enter_context(_leases.locked(place.former))
+        yield
+
+
+def write_records(place: Place, records: _leases.Records) -> None:
+    """Record them, and remove the former file. Under the locks of both."""
+    try:
+        if place.moves and os.path.islink(place.former) and not os.path.lexists(place.path):
+            # Inventories that share a record keep doing so.
+            shared = os.path.relpath(os.path.realpath(place.former), os.path.realpath(os.path.dirname(place.path)))
+            os.symlink(shared, place.path)
+        _leases.write(place.path, records)
+        if place.moves:
+            _remove_former(place)
+    except OSError as error:
+        raise _leases.LeaseFileError(
+            f"{place.former}: leases cannot be moved to {place.path}: {error}. Move the file, or set overlay_leases to it"
+        ) from error
+
+
+def mend_hurt(place: Place) -> None:
+    """Move the records out of a folder that holds nothing else, and remove it."""
+    with locked(place):
+        if place.moves:
+            write_records(place, read_records(place).records)
+            return
+        try:
+            _remove_former(place)
+        except FileNotFoundError:
+            # Another run was faster.
+            return
+        except OSError as error:
+            raise _leases.LeaseFileError(f"{os.path.dirname(place.former)} cannot be removed: {error}. Remove it") from error
+
+
+def _remove_former(place: Place) -> None:
+    """The former file, its lock, and its folder, where nothing else is in it."""
+    folder = os.path.dirname(place.former)
+    for name in os.listdir(folder):
+        if _is_ours(name, place):
+            os.unlink(os.path.join(folder, name))
+    with suppress(OSError):
+        os.rmdir(folder)
+
+
+def tell_move(place: Place, check: bool) -> str:
+    """For the user."""
+    how = "The next run that is no check moves the leases" if check else "The leases were moved"
+    return f"{how} from {place.former} to {place.path}: keep that file with the inventory in place of the former one."
+
+
+def as_text(lines: Sequence[Any]) -> str:
+    return "".join(f"{line}\n" for line in lines)

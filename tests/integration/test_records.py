@@ -1,0 +1,233 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Records of leases: what else Ansible reads stays as it was, and no lease moves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from labs import BIN, Lab, Played, run
+
+NETWORKS = [{"name": "main", "cidr": "10.88.0.0/16", "vni": 88, "attach": "host"}]
+FORMER = "group_vars/overlay/leases.yml"
+NOW = "group_vars/agentless_overlay/leases.yml"
+
+
+class Fresh(Lab):
+    """An inventory as most are: variables of the group in group_vars/overlay.yml. No host has a pinned lease."""
+
+    networks = NETWORKS
+
+    def __init__(self, inventory: Path) -> None:
+        super().__init__(inventory, docker=False)
+        self.hosts = {f"web{number}": {"ansible_host": f"192.168.65.{number + 10}"} for number in (1, 2)}
+        self.variables = inventory / "group_vars/overlay.yml"
+
+    def write_inventory(self, **variables: Any) -> None:
+        values = {"overlay_networks": self.networks, "overlay_docker_restart": "never", **self.connection(), **variables}
+        self.write("group_vars/overlay.yml", yaml.safe_dump(values))
+        self.write("hosts.yml", yaml.safe_dump({"all": {"children": {"overlay": {"hosts": self.hosts}}}}))
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.inventory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def plan(self, *args: str) -> Played:
+        """What has no tag plans, and no more."""
+        return self.play("--tags", "none", "--diff", *args)
+
+    def planned(self, *args: str) -> Played:
+        played = self.plan(*args)
+        assert played.code == 0, played.output
+        return played
+
+    def seen(self) -> Any:
+        """What Ansible reads of a host's variables."""
+        said = run(str(BIN / "ansible-inventory"), "-i", str(self.inventory), "--host", "web1").stdout
+        return {name: value for name, value in json.loads(said).items() if name != "overlay_lease_records"}
+
+    def files(self) -> dict[str, str]:
+        """All but locks."""
+        paths = [path for path in self.inventory.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+        return {str(path.relative_to(self.inventory)): path.read_text() for path in paths}
+
+    def leases(self, name: str = NOW) -> dict[str, str]:
+        found: dict[str, str] = yaml.safe_load((self.inventory / name).read_text())["overlay_lease_records"]["main"]
+        return found
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Fresh:
+    lab = Fresh(tmp_path / "inventory")
+    lab.write_inventory()
+    return lab
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Fresh]:
+    lab = Fresh(tmp_path / "inventory")
+    try:
+        lab.up()
+        yield lab
+    finally:
+        lab.down()
+
+
+def records(**nodes: str) -> str:
+    return yaml.safe_dump({"overlay_lease_records": {"main": nodes}})
+
+
+def test_the_second_run_reads_what_the_first_did(up: Fresh) -> None:
+    before = up.seen()
+    done = up.converge()
+    assert all(done.changed().values()) and set(done.changed()) == set(up.hosts)
+    assert up.seen() == before and before["overlay_docker_restart"] == "never"
+    assert set(up.converge().changed().values()) == {0}
+    assert list(up.leases()) == list(up.hosts)
+
+
+def test_variables_elsewhere_do_not_make_it_worse(fresh: Fresh) -> None:
+    """The networks in hosts.yml, so that nothing else fails where group_vars/overlay.yml is not read."""
+    children = {"overlay": {"hosts": fresh.hosts, "vars": {"overlay_networks": NETWORKS}}}
+    fresh.write("hosts.yml", yaml.safe_dump({"all": {"children": children}}))
+    safety = {"overlay_docker_restart": "never", "overlay_allow_drops": False, "overlay_max_remove": 0, "ansible_user": "me"}
+    fresh.variables.write_text(yaml.safe_dump(safety))
+    before = fresh.seen()
+    fresh.planned()
+    assert fresh.seen() == before and {name: before[name] for name in safety} == safety
+    assert fresh.planned().changed() == {"web1": 0}
+
+
+def test_former_records_move_and_no_lease_does(fresh: Fresh) -> None:
+    shutil.move(fresh.variables, fresh.write("group_vars/overlay/main.yml", ""))
+    text = records(web1="10.88.7.0/24", gone="10.88.9.0/24")
+    fresh.write(FORMER, text)
+    fresh.write("group_vars/overlay/.leases.yml.lock", "")
+    before, files = fresh.seen(), fresh.files()
+    looked = fresh.play("-e", f"overlay_report_dir={fresh.inventory.parent}/report", playbook="playbooks/drift.yml")
+    assert looked.code == 4 and fresh.files() == files, "there are no such hosts, and nothing moves"
+    predicted = fresh.planned("--check")
+    assert fresh.files() == files and "The next run that is no check moves the leases" in predicted.text
+    done = fresh.planned()
+    assert done.diffs == predicted.diffs and done.changed() == predicted.changed() == {"web1": 1}
+    assert set(done.diffs["web1"][str(fresh.inventory / FORMER)]) == {"-main web1 10.88.7.0/24", "-main gone 10.88.9.0/24"}
+    # Ansible breaks the lines of warnings within a word.
+    told = f"The leases were moved from {fresh.inventory / FORMER} to {fresh.inventory / NOW}"
+    assert told.replace(" ", "") in done.text.replace(" ", "")
+    leases = fresh.leases()
+    assert {**leases, "web1": "10.88.7.0/24", "gone": "10.88.9.0/24"} == leases and set(leases) == {"gone", "web1", "web2"}
+    assert sorted(path.name for path in (fresh.inventory / "group_vars/overlay").iterdir()) == ["main.yml"]
+    again = fresh.planned()
+    assert again.changed() == {"web1": 0} and "moved" not in again.text and not any(again.diffs.values())
+    assert fresh.leases() == leases and fresh.seen() == before
+
+
+def test_records_in_both_places(fresh: Fresh) -> None:
+    shutil.move(fresh.variables, fresh.write("group_vars/overlay/main.yml", ""))
+    fresh.write(FORMER, records(web1="10.88.7.0/24"))
+    fresh.write(NOW, records(web1="10.88.8.0/24", web2="10.88.9.0/24"))
+    files = fresh.files()
+    for args in (("--check",), ()):
+        refused = fresh.plan(*args)
+        assert refused.code == 2 and fresh.files() == files
+        assert f"web1 has 10.88.7.0/24 in network main by {fresh.inventory / FORMER}, and 10.88.8.0/24 by" in refused.text
+        assert str(fresh.inventory / NOW) in refused.text and "No host was touched" in refused.text
+    fresh.write(NOW, records(web2="10.88.9.0/24"))
+    fresh.planned()
+    assert fresh.leases() == {"web1": "10.88.7.0/24", "web2": "10.88.9.0/24"}
+
+
+def test_an_inventory_that_was_hurt_is_mended(fresh: Fresh) -> None:
+    """As the second run of an earlier version found it: the folder of its records hides the file of the user's variables."""
+    before = fresh.seen()
+    fresh.write(FORMER, records(web1="10.88.7.0/24", web2="10.88.8.0/24"))
+    fresh.write("group_vars/overlay/.leases.yml.lock", "")
+    files = fresh.files()
+    told = f"Ansible does not read {fresh.variables} where there is {fresh.inventory}/group_vars/overlay, in which"
+    again = f"Run again: the variables in {fresh.variables} were not read in this run. No host was touched."
+    check = fresh.plan("--check")
+    assert check.code == 2 and told in check.text and again in check.text and "A run that is no check moves" in check.text
+    assert fresh.files() == files
+    mended = fresh.plan()
+    assert mended.code == 2 and told in mended.text and again in mended.text and "the folder is gone" in mended.text
+    assert not (fresh.inventory / "group_vars/overlay").exists()
+    assert fresh.seen() == before
+    assert fresh.planned().changed() == {"web1": 0}
+    assert fresh.leases() == {"web1": "10.88.7.0/24", "web2": "10.88.8.0/24"}
+
+
+def test_an_inventory_that_was_hurt_and_has_more_in_the_folder_is_left_to_the_user(fresh: Fresh) -> None:
+    fresh.write(FORMER, records(web1="10.88.7.0/24"))
+    fresh.write("group_vars/overlay/more.yml", "overlay_verify: never\n")
+    fresh.variables.rename(fresh.variables.with_suffix(".json"))
+    files = fresh.files()
+    for args in (("--check",), ()):
+        refused = fresh.plan(*args)
+        assert refused.code == 2 and fresh.files() == files
+        assert f"Ansible does not read {fresh.inventory}/group_vars/overlay.json where there is" in refused.text
+        assert "which holds more.yml. Move the variables into that folder, or remove one of the two" in refused.text
+        assert "No host was touched" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("variable", "path", "hidden"),
+    [
+        ("overlay_leases", "group_vars/web/leases.yml", "group_vars/web.yaml"),
+        ("overlay_plan_file", "host_vars/web1/plan.json", "host_vars/web1.json"),
+        ("overlay_leases", "group_vars/overlay/leases.yml", "group_vars/overlay.yml"),
+    ],
+)
+def test_a_place_that_would_hide_variables_is_refused(fresh: Fresh, variable: str, path: str, hidden: str) -> None:
+    if hidden != "group_vars/overlay.yml":
+        fresh.write(hidden, "{}")
+    refused = fresh.plan("-e", f"{variable}={path}")
+    assert refused.code == 2 and not (fresh.inventory / path).parent.exists()
+    assert f"{variable} = {fresh.inventory / path}: Ansible does not read {fresh.inventory / hidden} where" in refused.text
+    assert f"Choose another place, such as group_vars/agentless_overlay/{Path(path).name}" in refused.text
+
+
+def test_a_group_of_the_name_of_our_folder(fresh: Fresh) -> None:
+    fresh.write("more.yml", "agentless_overlay: {hosts: {web1: }}\n")
+    refused = fresh.plan()
+    assert refused.code == 2 and not (fresh.inventory / NOW).exists()
+    assert "has a group agentless_overlay" in refused.text and "Set overlay_leases to another file" in refused.text
+    fresh.planned("-e", "overlay_leases=group_vars/other/leases.yml")
+
+
+def test_other_variables_in_a_record_are_not_lost(fresh: Fresh) -> None:
+    for name in (NOW, FORMER):
+        text = records(web1="10.88.7.0/24") + "overlay_reserved_cidrs: [10.99.0.0/16]\n"
+        path = fresh.write(name, text)
+        if name == FORMER:
+            shutil.move(fresh.variables, fresh.inventory / "group_vars/overlay/main.yml")
+        refused = fresh.plan()
+        assert refused.code == 2 and path.read_text() == text
+        assert f"{path} holds overlay_reserved_cidrs beside overlay_lease_records" in refused.text
+        path.unlink()
+
+
+def test_a_record_that_is_a_link(fresh: Fresh) -> None:
+    real = fresh.write("../shared/real.yml", records(web1="10.88.7.0/24"))
+    real.chmod(0o640)
+    link = fresh.inventory / NOW
+    link.parent.mkdir()
+    link.symlink_to("../../../shared/real.yml")
+    fresh.planned()
+    assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o640
+    assert set(yaml.safe_load(real.read_text())["overlay_lease_records"]["main"]) == {"web1", "web2"}
+
+
+def test_a_record_that_ansible_takes_for_an_inventory_is_told(fresh: Fresh) -> None:
+    for path, taken in (("leases.yml", True), (NOW, False), ("../leases.yml", False)):
+        told = fresh.planned("--check", "-e", f"overlay_leases={path}")
+        assert ("this one too. Choose another place" in told.text) is taken, path
