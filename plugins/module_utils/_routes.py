@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
@@ -17,12 +18,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._entries import 
     network_of,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REPLACE,
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
     Message,
+    NetlinkError,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import RTNH_F_ONLINK, Numbers
@@ -40,14 +43,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 TABLE_MAIN = 254
 RTN_UNICAST = 1
 RTM_F_CLONED = 0x200
-_KERNEL = 2
+_REDIRECT, _KERNEL, _RA = 1, 2, 9
 # What the kernel gives an IPv6 route that asks for none (IP6_RT_PRIO_USER).
 _METRIC6 = 1024
 _ATTRIBUTES = (
     *("RTA_TABLE", "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC", "RTA_PRIORITY"),
     *("RTA_MULTIPATH", "RTA_NH_ID"),
 )
-_PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static"}
+_PROTOCOLS = {_REDIRECT: "redirect", _KERNEL: "kernel", 3: "boot", 4: "static", _RA: "ra"}
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,22 @@ class Route(Entry):
     rest: str = ""
 
     @property
-    def key(self) -> Key:
+    def slot(self) -> Key:
+        """What one of ours takes up: the kernel would have to choose between it and another one there."""
         return (self.table, self.dst, self.tos, self.metric)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the kernel makes it by itself, with an address, a device or a router advertisement: never ours to make."""
+        return self.protocol in (_REDIRECT, _KERNEL, _RA)
+
+    @property
+    def key(self) -> Key:
+        # Of one slot the kernel keeps several IPv6 routes, and several of its own: one for each device, as fe80::/64. Ours is
+        # alone there, so that its move to another device or gateway is one replacement.
+        if self.protocol != ROUTE_PROTOCOL and (self.automatic or ":" in self.dst):
+            return (*self.slot, self.device, self.gateway)
+        return self.slot
 
     @property
     def label(self) -> str:
@@ -97,6 +114,57 @@ class Route(Entry):
         if self.nexthop:
             text += " nhid %d" % self.nexthop
         return text + (" onlink" if self.onlink else "")
+
+
+def _slot(row: Mapping[str, Any]) -> Key:
+    anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
+    dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
+    return (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
+
+
+def _decode(host: Host, row: Mapping[str, Any]) -> Route:
+    table, dst, tos, metric = _slot(row)
+    index, number = row.get("RTA_OIF"), row.get("RTA_NH_ID", 0)
+    # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
+    device, gateway, onlink = host.nexthops.get(number) or (
+        host.name(index) if index else None,
+        row.get("RTA_GATEWAY"),
+        bool(row["flags"] & RTNH_F_ONLINK),
+    )
+    return Route(
+        dst=dst,
+        device=device,
+        gateway=gateway,
+        onlink=onlink,
+        src=row.get("RTA_PREFSRC"),
+        metric=metric,
+        table=table,
+        protocol=row["proto"],
+        scope=row["scope"],
+        tos=tos,
+        kind=row["type"],
+        rest="multipath" if "RTA_MULTIPATH" in row else "",
+        nexthop=number,
+    )
+
+
+def _refuse(found: Route) -> None:
+    """Refuse what stands where one of ours shall be and can neither be replaced nor be beside it."""
+    if found.rest:
+        raise OverlayError(
+            "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
+            "replacing it could not be undone" % found.dst
+        )
+    if found.protocol == _KERNEL:
+        raise OverlayError(
+            "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
+            "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
+        )
+    if found.automatic:
+        raise OverlayError(
+            "route_entry: a router of this host's own network leads to %s (%s), and would again after a removal. "
+            "Give the peer another subnet" % (found.dst, found)
+        )
 
 
 class Routes(OnDevice[Route]):
@@ -130,10 +198,10 @@ class Routes(OnDevice[Route]):
 
     def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
         indexes = {host.index(device) for device in devices} - {None}
-        keys = set(spec.present) | spec.absent
-        tables = {key[0] for key in keys} | {TABLE_MAIN}
+        slots = set(spec.present) | spec.absent
+        tables = {slot[0] for slot in slots} | {TABLE_MAIN}
         # A purge finds what is ours in both families, whatever is listed.
-        versions = {":" in key[1] for key in keys}
+        versions = {":" in slot[1] for slot in slots}
         both = spec.purge_owned or spec.purge_devices or len(versions) != 1
         family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
         found: Dict[Key, Route] = {}
@@ -143,59 +211,43 @@ class Routes(OnDevice[Route]):
             for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)]), _ATTRIBUTES):
                 if row["family"] not in (socket.AF_INET, socket.AF_INET6) or row["flags"] & RTM_F_CLONED:
                     continue
-                index = row.get("RTA_OIF")
-                anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
-                dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
-                key = (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
-                if key[0] != table or not (key in keys or row["proto"] == ROUTE_PROTOCOL or index in indexes):
+                if row.get("RTA_TABLE", row["table"]) != table:
                     continue
-                number = row.get("RTA_NH_ID", 0)
-                # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
-                device, gateway, onlink = host.nexthops.get(number) or (
-                    host.name(index) if index else None,
-                    row.get("RTA_GATEWAY"),
-                    bool(row["flags"] & RTNH_F_ONLINK),
-                )
-                found[key] = Route(
-                    dst=dst,
-                    device=device,
-                    gateway=gateway,
-                    onlink=onlink,
-                    src=row.get("RTA_PREFSRC"),
-                    metric=key[3],
-                    table=table,
-                    protocol=row["proto"],
-                    scope=row["scope"],
-                    tos=row["tos"],
-                    kind=row["type"],
-                    rest="multipath" if "RTA_MULTIPATH" in row else "",
-                    nexthop=number,
-                )
+                wanted = _slot(row) in slots or row["proto"] == ROUTE_PROTOCOL
+                # What the kernel made on a device it makes again with the next one.
+                if wanted or row.get("RTA_OIF") in indexes and row["proto"] not in (_REDIRECT, _KERNEL, _RA):
+                    entry = _decode(host, row)
+                    # Of several in one place of IPv4 the kernel uses, and replaces, the first.
+                    found.setdefault(entry.key, entry)
         return found
 
     def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
         return devices_of(spec.present) | spec.purge_devices | devices
 
     def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
-        for key in spec.present:
-            found = actual.get(key)
-            if found is not None and found.rest:
-                raise OverlayError(
-                    "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
-                    "replacing it could not be undone" % found.dst
-                )
-            if found is not None and found.protocol == _KERNEL:
-                raise OverlayError(
-                    "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
-                    "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
-                )
-        return super().wanted(actual, spec)
+        for found in actual.values():
+            if found.slot in spec.present:
+                _refuse(found)
+        kept = super().wanted(actual, spec)
+        # Somebody else's IPv6 route would stand beside ours.
+        return {key: entry for key, entry in kept.items() if key in spec.present or entry.slot not in spec.present}
+
+    def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
+        # What the kernel made comes back by itself, or for a good reason does not.
+        ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic]
+        taken = {op.after.slot for op in ops if op.after is not None}
+        # Not beside each other: the kernel would replace the one that it finds first, or make one route of both.
+        return [replace(op, early=True) if op.after is None and op.entry.slot in taken else op for op in ops]
 
     def owned(self, entry: Route) -> bool:
         return entry.protocol == ROUTE_PROTOCOL
 
     def extra(self, entry: Route, spec: Spec[Route]) -> bool:
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+
+    def excuses(self, op: Op[Route], error: NetlinkError) -> bool:
+        # Who took somebody else's route away with a device need not be the first to put it back.
+        return op.before is None and not self.owned(op.entry) and error.code == errno.EEXIST
 
     @staticmethod
     def message(host: Host, op: Op[Route]) -> Message:
@@ -225,4 +277,6 @@ class Routes(OnDevice[Route]):
             attrs.append(("RTA_PRIORITY", entry.metric))
         if op.after is None:
             return Message(RTM_DELROUTE, 0, rtmsg, fields, attrs)
-        return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, rtmsg, fields, attrs)
+        # Where there was none that we know of, one that is there all the same is somebody else's.
+        how = NLM_F_APPEND if op.before is None else NLM_F_REPLACE
+        return Message(RTM_NEWROUTE, NLM_F_CREATE | how, rtmsg, fields, attrs)
