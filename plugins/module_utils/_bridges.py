@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import mac_of
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -48,6 +49,9 @@ class Bridge(Entry):
     mtu: Optional[int] = None
     alias: Optional[str] = None
     up: bool = True
+    # Whether it takes router advertisements, and addresses from them; None, as found, for a bridge without IPv6.
+    accept_ra: Optional[int] = None
+    autoconf: Optional[int] = None
     # As found: an interface index, which a bridge that is put back gets again.
     index: int = field(default=0, compare=False)
 
@@ -56,7 +60,22 @@ class Bridge(Entry):
         return (self.name,)
 
     def same(self, wanted: Bridge) -> bool:
-        return self == replace(wanted, mac=wanted.mac or self.mac, mtu=wanted.mtu or self.mtu, alias=wanted.alias or self.alias)
+        settings = {
+            name: getattr(self, name) for name in _ra.OPTIONS if not _ra.differs(getattr(self, name), getattr(wanted, name))
+        }
+        return self == replace(wanted.over(self), **settings)
+
+    def over(self, found: Bridge) -> Bridge:
+        """It as it shall be, where what is not asked for stays as it was found."""
+        settings = {name: getattr(found if getattr(self, name) is None else self, name) for name in _ra.OPTIONS}
+        return replace(
+            found,
+            mac=self.mac or found.mac,
+            mtu=self.mtu or found.mtu,
+            alias=self.alias or found.alias,
+            up=self.up,
+            **settings,
+        )
 
     def lines(self) -> List[str]:
         shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name != "name"]
@@ -76,7 +95,8 @@ class Bridges(Resource[Bridge]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
         spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
         for item in sections.get(self.section, ()):
-            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"))
+            settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
+            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
             spec.add(entry, "present", self.name)
         return spec
 
@@ -91,7 +111,15 @@ class Bridges(Resource[Bridge]):
             if (name,) not in spec.present and not (alias or "").startswith(MARK):
                 continue
             host.indexes[name] = msg["index"]
-            entry = Bridge(name, attrs["IFLA_ADDRESS"], attrs["IFLA_MTU"], alias, bool(msg["flags"] & _IFF_UP), msg["index"])
+            entry = Bridge(
+                name,
+                attrs["IFLA_ADDRESS"],
+                attrs["IFLA_MTU"],
+                alias,
+                bool(msg["flags"] & _IFF_UP),
+                index=msg["index"],
+                **_ra.read_settings(name),
+            )
             found[entry.key] = entry
         for (name,) in set(spec.present) - set(found):
             if host.index(name) is not None:
@@ -99,11 +127,7 @@ class Bridges(Resource[Bridge]):
         return found
 
     def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
-        if found is None:
-            return entry
-        return replace(
-            found, mac=entry.mac or found.mac, mtu=entry.mtu or found.mtu, alias=entry.alias or found.alias, up=entry.up
-        )
+        return entry if found is None else entry.over(found)
 
     def extra(self, entry: Bridge, spec: Spec[Bridge]) -> bool:
         return spec.purge_owned and (entry.alias or "").startswith(MARK)
@@ -118,7 +142,7 @@ class Bridges(Resource[Bridge]):
         for op in ops:
             try:
                 self._apply(host, op)
-            except NetlinkError as error:
+            except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
 
@@ -140,5 +164,10 @@ class Bridges(Resource[Bridge]):
         attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
         # The kernel gives no alias to a device that it makes.
         attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
-        state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP}
-        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(state, index=host.index(entry.name)), attrs))
+        index = host.index(entry.name)
+        if attrs:
+            host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+        # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
+        _ra.write_settings(entry.name, entry)
+        state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
+        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))

@@ -29,6 +29,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._targets import 
 Options = Dict[str, Dict[str, Any]]
 
 _STATE: Options = {"state": {"type": "str", "choices": ["present", "absent"]}}
+_RA: Options = {"accept_ra": {"type": "int", "choices": [0, 1, 2]}, "autoconf": {"type": "int", "choices": [0, 1]}}
 _LINK: Options = {
     "name": {"type": "str"},
     "vni": {"type": "int"},
@@ -62,6 +63,7 @@ _LINK: Options = {
     "master": {"type": "str"},
     "neigh_suppress": {"type": "bool"},
     "up": {"type": "bool"},
+    **_RA,
     "addresses": {"type": "list", "elements": "str"},
     **_STATE,
 }
@@ -165,6 +167,7 @@ SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
             "mac": {"type": "str"},
             "mtu": {"type": "int"},
             "alias": {"type": "str"},
+            **_RA,
             "addresses": {"type": "list", "elements": "str"},
         },
         {},

@@ -220,6 +220,7 @@ _UNPACKERS: Dict[str, Callable[[bytes], Any]] = {
     "uint16": bytes,
     "hex": bytes,
     "flag": bytes,
+    "cacheinfo": bytes,
 }
 _ATTRIBUTE = struct.Struct("=HH")
 

@@ -149,6 +149,8 @@ class Host:
     nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    # Whether the device with an index carries our mark.
+    marks: Dict[int, bool] = field(default_factory=dict)
     rolling_back: bool = False
 
     def index(self, device: str) -> Optional[int]:
@@ -170,6 +172,14 @@ class Host:
         name = str(attributes(found)["IFLA_IFNAME"])
         self.indexes[name] = index
         return name
+
+    def carries_mark(self, index: int) -> bool:
+        """Whether the device with an interface index is ours."""
+        if index not in self.marks:
+            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
+            alias = attributes(found).get("IFLA_IFALIAS") if found is not None else None
+            self.marks[index] = (alias or "").startswith(MARK)
+        return self.marks[index]
 
     def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
         code, out, err = self.run(list(args), stdin)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
     OnDevice,
@@ -42,13 +43,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 
 TABLE_MAIN = 254
 RTN_UNICAST = 1
-RTM_F_CLONED = 0x200
+RTM_F_CLONED, RTM_F_PREFIX = 0x200, 0x800
 _REDIRECT, _KERNEL, _RA = 1, 2, 9
 # What the kernel gives an IPv6 route that asks for none (IP6_RT_PRIO_USER).
 _METRIC6 = 1024
 _ATTRIBUTES = (
     *("RTA_TABLE", "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC", "RTA_PRIORITY"),
-    *("RTA_MULTIPATH", "RTA_NH_ID"),
+    *("RTA_MULTIPATH", "RTA_NH_ID", "RTA_CACHEINFO"),
 )
 _PROTOCOLS = {_REDIRECT: "redirect", _KERNEL: "kernel", 3: "boot", 4: "static", _RA: "ra"}
 
@@ -72,6 +73,8 @@ class Route(Entry):
     nexthop: int = 0
     # What this class does not model, so that a route of somebody else's can be put back.
     rest: str = ""
+    # On a device of ours, from a router advertisement that somebody sent there.
+    leftover: bool = field(default=False, compare=False)
 
     @property
     def slot(self) -> Key:
@@ -148,6 +151,39 @@ def _decode(host: Host, row: Mapping[str, Any]) -> Route:
     )
 
 
+@dataclass
+class _Advertised:
+    """Which routes a router advertisement left on a device of ours; asks only where a route may be one, without host never."""
+
+    host: Optional[Host]
+    _prefixes: Optional[Set[Tuple[str, int]]] = None
+
+    def left(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of a dump is one."""
+        index = row.get("RTA_OIF")
+        if self.host is None or row["family"] != socket.AF_INET6 or row["proto"] not in (_RA, _KERNEL) or not index:
+            return False
+        if row.get("RTA_DST", "").startswith(("fe80:", "ff")) or not self.host.carries_mark(index):
+            return False
+        return row["proto"] == _RA or _expires(row) or (_slot(row)[1], index) in self._announced(self.host)
+
+    def _announced(self, host: Host) -> Set[Tuple[str, int]]:
+        """The networks that were announced as being on a wire; for ever, some of them, and then nothing else tells."""
+        if self._prefixes is None:
+            fields = {"family": socket.AF_INET6, "flags": RTM_F_PREFIX, "table": TABLE_MAIN}
+            request = Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", TABLE_MAIN)])
+            self._prefixes = {(_slot(row)[1], row.get("RTA_OIF", 0)) for row in host.session.rows(request, _ATTRIBUTES)}
+        return self._prefixes
+
+
+def _expires(row: Mapping[str, Any]) -> bool:
+    told = row.get("RTA_CACHEINFO")
+    if isinstance(told, bytes):
+        # rta_clntref, rta_lastuse, rta_expires
+        return bool(struct.unpack_from("=IIi", told)[2])
+    return bool(told and told["rta_expires"])
+
+
 def _refuse(found: Route) -> None:
     """Refuse what stands where one of ours shall be and can neither be replaced nor be beside it."""
     if found.rest:
@@ -204,6 +240,7 @@ class Routes(OnDevice[Route]):
         versions = {":" in slot[1] for slot in slots}
         both = spec.purge_owned or spec.purge_devices or len(versions) != 1
         family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
+        advertised = _Advertised(host if spec.purge_owned else None)
         found: Dict[Key, Route] = {}
         for table in sorted(tables):
             # Not by protocol: somebody else's route to a destination of ours has to be seen, to be replaced or refused.
@@ -214,8 +251,11 @@ class Routes(OnDevice[Route]):
                 if row.get("RTA_TABLE", row["table"]) != table:
                     continue
                 wanted = _slot(row) in slots or row["proto"] == ROUTE_PROTOCOL
+                if advertised.left(row):
+                    entry = replace(_decode(host, row), leftover=True)
+                    found[entry.key] = entry
                 # What the kernel made on a device it makes again with the next one.
-                if wanted or row.get("RTA_OIF") in indexes and row["proto"] not in (_REDIRECT, _KERNEL, _RA):
+                elif wanted or row.get("RTA_OIF") in indexes and row["proto"] not in (_REDIRECT, _KERNEL, _RA):
                     entry = _decode(host, row)
                     # Of several in one place of IPv4 the kernel uses, and replaces, the first.
                     found.setdefault(entry.key, entry)
@@ -226,7 +266,7 @@ class Routes(OnDevice[Route]):
 
     def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
         for found in actual.values():
-            if found.slot in spec.present:
+            if found.slot in spec.present and not found.leftover:
                 _refuse(found)
         kept = super().wanted(actual, spec)
         # Somebody else's IPv6 route would stand beside ours.
@@ -243,9 +283,12 @@ class Routes(OnDevice[Route]):
         return entry.protocol == ROUTE_PROTOCOL
 
     def extra(self, entry: Route, spec: Spec[Route]) -> bool:
-        return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+        return entry.leftover or self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
 
     def excuses(self, op: Op[Route], error: NetlinkError) -> bool:
+        if op.after is None and op.entry.automatic and error.code == errno.ESRCH:
+            # Its time was up.
+            return True
         # Who took somebody else's route away with a device need not be the first to put it back.
         return op.before is None and not self.owned(op.entry) and error.code == errno.EEXIST
 

@@ -75,6 +75,9 @@ class Sysctls(Resource[Sysctl]):
             index = attributes(msg).get("RTA_OIF")
             if msg["dst_len"] or msg["proto"] != _RTPROT_RA or index is None:
                 continue
+            if host.carries_mark(index):
+                # From a container: a route that goes with this run.
+                continue
             name = "net.ipv6.conf.%s.accept_ra" % host.name(index)
             with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as handle:
                 if handle.read().strip() == "1":

@@ -68,8 +68,8 @@ options:
     elements: dict
   bridge:
     description:
-      - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias) and C(addresses). Those with our mark that are not listed
-        are removed.
+      - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias), C(addresses), and C(accept_ra) and C(autoconf) as for
+        M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed.
     type: list
     elements: dict
   sandbox:
