@@ -177,11 +177,8 @@ class _Advertised:
 
 
 def _expires(row: Mapping[str, Any]) -> bool:
-    told = row.get("RTA_CACHEINFO")
-    if isinstance(told, bytes):
-        # rta_clntref, rta_lastuse, rta_expires
-        return bool(struct.unpack_from("=IIi", told)[2])
-    return bool(told and told["rta_expires"])
+    # rta_clntref, rta_lastuse, rta_expires
+    return bool("RTA_CACHEINFO" in row and struct.unpack_from("=IIi", row["RTA_CACHEINFO"])[2])
 
 
 def _refuse(found: Route) -> None:
