@@ -37,6 +37,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 )
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
+# Home address, temporary ones from it, no route for its network, multicast: what who adds an address can ask for.
+_ASKED_FLAGS = 0x10 | 0x100 | 0x200 | 0x400
+_FOR_EVER = 0xFFFFFFFF
 _PROMOTE = "/proc/sys/net/ipv4/conf/%s/promote_secondaries"
 
 
@@ -48,6 +51,9 @@ class Address(Entry):
     address: str
     # As found, of IPv4: behind another one of its network, with which the kernel would remove it.
     secondary: bool = field(default=False, compare=False)
+    scope: int = field(default=0, compare=False)
+    # And what else the kernel tells of it, which it gets again.
+    rest: Tuple[Tuple[str, Any], ...] = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
@@ -55,6 +61,21 @@ class Address(Entry):
 
     def __str__(self) -> str:
         return "%s dev %s" % (self.address, self.device)
+
+
+def _rest(attrs: Mapping[str, Any]) -> Tuple[Tuple[str, Any], ...]:
+    """Of an address as found: its label, its broadcast address, for how long it is valid, and what else was asked for."""
+    rest = [(name, attrs[name]) for name in ("IFA_LABEL", "IFA_BROADCAST") if attrs.get(name)]
+    flags = attrs.get("IFA_FLAGS", 0) & _ASKED_FLAGS
+    if flags:
+        # In the place of those in the header.
+        rest.append(("IFA_FLAGS", flags | IFA_F_NODAD))
+    # pyroute2 has had two names for the first of them.
+    cache = attrs.get("IFA_CACHEINFO") or {}
+    times = {name: cache[name] for name in ("ifa_prefered", "ifa_preferred", "ifa_valid") if name in cache}
+    if times and times["ifa_valid"] != _FOR_EVER:
+        rest.append(("IFA_CACHEINFO", {**times, "cstamp": 0, "tstamp": 0}))
+    return tuple(rest)
 
 
 @contextlib.contextmanager
@@ -108,7 +129,7 @@ class Addresses(OnDevice[Address]):
                 # The kernel gives every device a link-local address by itself.
                 if msg["index"] == index and not (address.version == 6 and address.is_link_local):
                     behind = address.version == 4 and bool(msg["flags"] & IFA_F_SECONDARY)
-                    entry = Address(device, str(address), behind)
+                    entry = Address(device, str(address), behind, msg["scope"], _rest(attrs))
                     found[entry.key] = entry
         return found
 
@@ -153,8 +174,10 @@ class Addresses(OnDevice[Address]):
             "index": host.index(op.entry.device) or 0,
             # The plan has proved that nobody else has it; without this it could not be used for a second.
             "flags": IFA_F_NODAD if ":" in address else 0,
+            "scope": op.entry.scope,
         }
-        attrs = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
+        attrs: List[Tuple[str, Any]] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
         if op.after is None:
             return Message(RTM_DELADDR, 0, ifaddrmsg, fields, attrs)
+        attrs += op.entry.rest
         return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, ifaddrmsg, fields, attrs)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _ra
+from ansible_collections.agentless.overlay.plugins.module_utils import _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import mac_of
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -27,6 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     MARK,
+    Effects,
     Entry,
     Failure,
     Host,
@@ -38,6 +39,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 )
 
 _IFF_UP = 1
+# What a report does not show: it is others', or is the name.
+_HIDDEN = ("name", "ports", "options")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Bridge(Entry):
     autoconf: Optional[int] = None
     # As found: an interface index, which a bridge that is put back gets again.
     index: int = field(default=0, compare=False)
+    # As found, of one that is to go: what hangs on it, and what is set on it.
+    ports: Tuple[_ports.Port, ...] = ()
+    options: _ports.Values = ()
 
     @property
     def key(self) -> Key:
@@ -78,7 +84,7 @@ class Bridge(Entry):
         )
 
     def lines(self) -> List[str]:
-        shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name != "name"]
+        shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name not in _HIDDEN]
         return [
             "%s %s %s" % (self.name, name, str(value).lower() if isinstance(value, bool) else value)
             for name, value in shown
@@ -100,6 +106,25 @@ class Bridges(Resource[Bridge]):
             spec.add(entry, "present", self.name)
         return spec
 
+    def reach_back(self, spec: Spec[Bridge], devices: Set[str], snapshot: Mapping[Key, Bridge], keys: Set[Key]) -> Set[str]:
+        return {entry.name for entry in snapshot.values() if entry.options}
+
+    @staticmethod
+    def effects(ops: Sequence[Op[Bridge]]) -> Effects:
+        """What the operations do to what lives on the bridges."""
+        effects = Effects(bridges={op.entry.name for op in ops})
+        for op in ops:
+            if op.after is None:
+                effects.removed.add(op.entry.name)
+            elif op.before is not None:
+                effects.add_change(op.entry.name, op.before, op.after)
+        return effects
+
+    def forgo(self, op: Op[Bridge]) -> List[str]:
+        if op.after is not None or not dict(op.entry.options).get("IFLA_BR_VLAN_FILTERING"):
+            return []
+        return ["bridge: the VLANs of %s and its ports are the kernel's own again" % op.entry.name]
+
     def read(self, host: Host, spec: Spec[Bridge], devices: Set[str]) -> Dict[Key, Bridge]:
         if not spec.purge_owned:
             return {}
@@ -118,11 +143,13 @@ class Bridges(Resource[Bridge]):
                 alias,
                 bool(msg["flags"] & _IFF_UP),
                 index=msg["index"],
+                ports=_ports.read_ports(host, name, msg["index"]) if name in devices else (),
+                options=_ports.options_of(attrs) if name in devices else (),
                 **_ra.read_settings(name),
             )
             found[entry.key] = entry
         for (name,) in set(spec.present) - set(found):
-            if host.index(name) is not None:
+            if host.index(name) is not None and not host.rolling_back:
                 raise OverlayError("bridge: %s exists and is not a bridge. Remove it or choose another name" % name)
         return found
 
@@ -153,7 +180,9 @@ class Bridges(Resource[Bridge]):
             host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
             host.indexes[entry.name] = None
             return
-        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
+        # The same MAC once more would take the neighbours along as well as another one.
+        same = op.before is not None and op.before.mac == entry.mac
+        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac and not same else []
         if op.before is None:
             kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
             create = [("IFLA_IFNAME", entry.name), *attrs, kind]
@@ -164,10 +193,16 @@ class Bridges(Resource[Bridge]):
         attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
         # The kernel gives no alias to a device that it makes.
         attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
+        if op.before is not None and op.before.alias and not entry.alias:
+            # Only in an undo.
+            attrs.append(("IFLA_IFALIAS", ""))
         index = host.index(entry.name)
         if attrs:
             host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
-        _ra.write_settings(entry.name, entry)
+        _ra.write_settings(entry.name, entry, op.before)
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
+        if entry.options:
+            _ports.put_options(host, index or 0, entry.options)
+            _ports.put_ports(host, entry.name, entry.ports)

@@ -59,9 +59,14 @@ def listed(
 class OnDevice(Resource[E]):
     """A resource whose entries each name their device, and are written with one message each."""
 
+    stops = False
+
     def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
         # A key begins with its device.
         return super().reach(spec, devices) | {key[0] for key in spec.absent}
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        return effects.shaken
 
     def extra(self, entry: E, spec: Spec[E]) -> bool:
         return getattr(entry, "device", None) in spec.purge_devices

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _ra
+from ansible_collections.agentless.overlay.plugins.module_utils import _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import address_of, mac_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -75,6 +75,13 @@ class Links(Resource[Link]):
                 spec.add(Link(**values), state, self.name)
         return spec
 
+    def reach_back(self, spec: Spec[Link], devices: Set[str], snapshot: Mapping[Key, Link], keys: Set[Key]) -> Set[str]:
+        return {key[0] for key in keys | set(snapshot)}
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        # A bridge that goes lets its ports go.
+        return effects.removed & effects.bridges
+
     def read(self, host: Host, spec: Spec[Link], devices: Set[str]) -> Dict[Key, Link]:
         found: Dict[Key, Link] = {}
         links = []
@@ -95,7 +102,7 @@ class Links(Resource[Link]):
             link = decode_link(host, msg)
             if link is not None:
                 found[link.key] = link
-            elif (attributes(msg)["IFLA_IFNAME"],) in set(spec.present) | spec.absent:
+            elif (attributes(msg)["IFLA_IFNAME"],) in set(spec.present) | spec.absent and not host.rolling_back:
                 raise OverlayError(
                     "vxlan_link: %s exists and is not a vxlan device. Remove it or choose another name"
                     % attributes(msg)["IFLA_IFNAME"]
@@ -144,8 +151,8 @@ class Links(Resource[Link]):
                 effects.removed.add(op.entry.name)
             elif op.recreate:
                 effects.lost.add(op.entry.name)
-            elif op.before is not None and op.before.mac != op.after.mac:
-                effects.new_mac.add(op.entry.name)
+            elif op.before is not None:
+                effects.add_change(op.entry.name, op.before, op.after)
         return effects
 
     def apply(self, host: Host, ops: Sequence[Op[Link]]) -> List[Failure]:
@@ -184,16 +191,22 @@ class Links(Resource[Link]):
             if master is None:
                 raise OverlayError("vxlan_link: %s: there is no bridge %s for master" % (name, link.master))
             attrs.append(("IFLA_MASTER", master))
+        if op.before is not None and not fresh:
+            # Only in an undo is something wanted that is not there.
+            attrs += [("IFLA_MASTER", 0)] if op.before.master and not link.master else []
+            attrs += [("IFLA_IFALIAS", "")] if op.before.alias and not link.alias else []
         if attrs:
             self._set(host, name, {}, attrs)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
-        _ra.write_settings(name, link)
+        _ra.write_settings(name, link, op.before)
         if "up" in changed:
             self._set(host, name, {"flags": IFF_UP if link.up else 0, "change": IFF_UP}, [])
         if link.neigh_suppress is not None and ("neigh_suppress" in changed or "master" in changed):
             port = [("IFLA_BRPORT_NEIGH_SUPPRESS", int(link.neigh_suppress))]
             slave = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": port})]
             self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
+        if fresh and link.master is not None:
+            _ports.put_flags(host, host.index(name) or 0, link.port_flags)
 
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))

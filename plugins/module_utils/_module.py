@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.agentless.overlay.plugins.module_utils import (
+    _apply,
     _docker_api,
     _drift,
     _netlink,
@@ -341,7 +342,7 @@ def converge(
         answer = _transaction.result(transaction, host)
         _refuse_drops(answer, allow_drops)
         if not check:
-            _transaction.apply(host, transaction)
+            _apply.apply(host, transaction)
             answer["counters"] = _transaction.costs(host)
         answer.update(host.facts)
         if whole:

@@ -35,12 +35,15 @@ def differs(found: Optional[int], wanted: Optional[int]) -> bool:
     return wanted is not None and wanted != (found or 0)
 
 
-def write_settings(device: str, entry: Any) -> None:
-    """Give a device the settings that its entry has, where it has others."""
+def write_settings(device: str, entry: Any, before: Any) -> None:
+    """Give a device the settings that its entry has, where it has others; C(before) is it as it was found, or None."""
     found = read_settings(device)
     for option in OPTIONS:
         wanted = getattr(entry, option)
         if not differs(found[option], wanted):
+            continue
+        if found[option] is None and before is not None and getattr(before, option) == wanted:
+            # Nobody asked for it: it went with an MTU that is too small for IPv6.
             continue
         if found[option] is None:
             raise OverlayError("%s has no IPv6, and so no %s: give it an MTU of at least 1280" % (device, option))

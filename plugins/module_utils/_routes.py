@@ -88,11 +88,9 @@ class Route(Entry):
 
     @property
     def key(self) -> Key:
-        # Of one slot the kernel keeps several IPv6 routes, and several of its own: one for each device, as fe80::/64. Ours is
-        # alone there, so that its move to another device or gateway is one replacement.
-        if self.protocol != ROUTE_PROTOCOL and (self.automatic or ":" in self.dst):
-            return (*self.slot, self.device, self.gateway)
-        return self.slot
+        # Of one slot the kernel keeps several, as fe80::/64 of each device. Ours is one, so that its move to another device or
+        # gateway is one replacement.
+        return self.slot if self.protocol == ROUTE_PROTOCOL else (*self.slot, self.device, self.gateway)
 
     @property
     def label(self) -> str:
@@ -181,6 +179,25 @@ def _expires(row: Mapping[str, Any]) -> bool:
     return bool("RTA_CACHEINFO" in row and struct.unpack_from("=IIi", row["RTA_CACHEINFO"])[2])
 
 
+def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
+    """What goes and what comes in one slot: of IPv4 one replacement, of IPv6 the one before the other. Pure.
+
+    IPv6 routes not beside each other: the kernel would replace the one that it finds first, or make one route of both.
+    """
+    added = {op.entry.slot: op for op in reversed(ops) if op.before is None and ":" not in op.entry.dst}
+    taken = {op.entry.slot for op in ops if op.after is not None and ":" in op.entry.dst}
+    joined: List[Op[Route]] = []
+    instead: Dict[Key, Op[Route]] = {}
+    for op in ops:
+        slot = op.entry.slot
+        if op.after is None and slot in added:
+            one = added.pop(slot)
+            instead[one.entry.key] = replace(one, before=op.before)
+        else:
+            joined.append(replace(op, early=op.after is None and slot in taken))
+    return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
+
+
 def _refuse(found: Route) -> None:
     """Refuse what stands where one of ours shall be and can neither be replaced nor be beside it."""
     if found.rest:
@@ -254,7 +271,6 @@ class Routes(OnDevice[Route]):
                 # What the kernel made on a device it makes again with the next one.
                 elif wanted or row.get("RTA_OIF") in indexes and row["proto"] not in (_REDIRECT, _KERNEL, _RA):
                     entry = _decode(host, row)
-                    # Of several in one place of IPv4 the kernel uses, and replaces, the first.
                     found.setdefault(entry.key, entry)
         return found
 
@@ -266,21 +282,25 @@ class Routes(OnDevice[Route]):
             if found.slot in spec.present and not found.leftover:
                 _refuse(found)
         kept = super().wanted(actual, spec)
-        # Somebody else's IPv6 route would stand beside ours.
-        return {key: entry for key, entry in kept.items() if key in spec.present or entry.slot not in spec.present}
+        # Somebody else's IPv6 route would stand beside ours; of IPv4 the kernel uses the first.
+        first: Dict[Key, Key] = {}
+        for key, entry in actual.items():
+            first.setdefault(entry.slot, key)
+        return {
+            key: entry
+            for key, entry in kept.items()
+            if key in spec.present or entry.slot not in spec.present or ":" not in entry.dst and first[entry.slot] != key
+        }
 
     def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
         ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic]
-        taken = {op.after.slot for op in ops if op.after is not None}
-        # Not beside each other: the kernel would replace the one that it finds first, or make one route of both.
-        return [replace(op, early=True) if op.after is None and op.entry.slot in taken else op for op in ops]
+        return _join(ops)
 
-    def owned(self, entry: Route) -> bool:
-        return entry.protocol == ROUTE_PROTOCOL
-
-    def extra(self, entry: Route, spec: Spec[Route]) -> bool:
-        return entry.leftover or self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+    def forgo(self, op: Op[Route]) -> List[str]:
+        if op.after is not None or not op.entry.leftover:
+            return []
+        return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
     def excuses(self, op: Op[Route], error: NetlinkError) -> bool:
         if op.after is None and op.entry.automatic and error.code == errno.ESRCH:

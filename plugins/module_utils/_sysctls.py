@@ -48,6 +48,7 @@ class Sysctl(Entry):
 
 class Sysctls(Resource[Sysctl]):
     name = section = "sysctl"
+    stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
         spec: Spec[Sysctl] = Spec()

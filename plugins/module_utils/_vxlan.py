@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field, fields
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _ra
+from ansible_collections.agentless.overlay.plugins.module_utils import _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     MARK,
@@ -105,6 +105,8 @@ class Link(Entry):
     up: Optional[bool] = True
     # As found: the interface index, which a re-created device gets again.
     index: int = field(default=0, compare=False)
+    # And what is set on it as a port.
+    port_flags: _ports.Values = field(default=(), compare=False)
 
     @property
     def key(self) -> Key:
@@ -195,6 +197,7 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
         neigh_suppress=None if suppresses is None else bool(suppresses),
         up=bool(msg["flags"] & IFF_UP),
         index=msg["index"],
+        port_flags=_ports.flags_of(attrs) if master else (),
         **_ra.read_settings(name),
         **values,
     )

@@ -178,6 +178,19 @@ def test_a_port_that_believed_one_is_mended(namespace: Namespace, container: Nam
     assert namespace.sh("ip -6 route show fd90:2::/64").split()[:5] == ["fd90:2::/64", "via", "fd99::2", "dev", "br.90"]
 
 
+def test_a_mended_bridge_keeps_its_neighbours(namespace: Namespace, pyroute2: str) -> None:
+    """They are static entries of a network at layer 2; the kernel drops them with a MAC that is set, be it the same."""
+    sections = planned()
+    sections["neigh_entry"] = [
+        {"device": "br.90", "entries": [{"dst": "10.90.1.2", "lladdr": "02:00:00:00:00:02"}], "purge": True}
+    ]
+    namespace.converge("overlay_host", pyroute2, **without_mend(sections))
+    namespace.converge("overlay_host", pyroute2, **sections)
+    namespace.sh("ip link set br.90 address 02:00:00:00:00:99")
+    namespace.converge("overlay_host", pyroute2, **sections)
+    assert "10.90.1.2 lladdr 02:00:00:00:00:02 PERMANENT" in namespace.sh("ip neigh show dev br.90")
+
+
 def test_a_device_that_gets_ipv6_with_its_mtu(namespace: Namespace, pyroute2: str) -> None:
     """Below 1280 there is none, and nothing to set; with it come the kernel's own settings."""
     link = {"name": "vx", "vni": 88, "port": 4789, "local": "10.1.1.1", "accept_ra": 0, "autoconf": 0}
@@ -192,7 +205,9 @@ def test_a_device_that_gets_ipv6_with_its_mtu(namespace: Namespace, pyroute2: st
     # Asked for, where there can be none.
     answer = namespace.module("vxlan_link", pyroute2, fails=True, **{**link, "mtu": 1200, "accept_ra": 1})
     assert "vx has no IPv6, and so no accept_ra" in answer["msg"] and "the host is as it was" in answer["msg"]
-    # Not asked for, it is the kernel's.
+    # Not asked for, it is the kernel's, and goes with its IPv6.
+    namespace.converge("overlay_host", pyroute2, bridge=[{"name": "br.8", "alias": "agentless.overlay:x", "mtu": 1400}])
+    namespace.converge("overlay_host", pyroute2, bridge=[{"name": "br.8", "alias": "agentless.overlay:x", "mtu": 1200}])
     namespace.converge("vxlan_link", pyroute2, name="vx2", vni=89, mtu=1200)
     namespace.converge("vxlan_link", pyroute2, name="vx2", vni=89, mtu=1400)
     assert settings(namespace, "vx2") == {"1 1"}
