@@ -21,9 +21,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._bridges import 
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb, FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._files import File, Files, read_file, remove_file, write_file
 from ansible_collections.agentless.overlay.plugins.module_utils._firewall import CHAIN, Firewall, Rule, nft_script
-from ansible_collections.agentless.overlay.plugins.module_utils._links import Link, Links
+from ansible_collections.agentless.overlay.plugins.module_utils._links import Links
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour, Neighbours
 from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import Nexthops
+from ansible_collections.agentless.overlay.plugins.module_utils._ra import OPTIONS
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Entry,
     Failure,
@@ -38,6 +39,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._routes import R
 from ansible_collections.agentless.overlay.plugins.module_utils._sandboxes import Sandbox, Sandboxes
 from ansible_collections.agentless.overlay.plugins.module_utils._sandboxes import script as sandbox_script
 from ansible_collections.agentless.overlay.plugins.module_utils._sysctls import Sysctl, Sysctls
+from ansible_collections.agentless.overlay.plugins.module_utils._vxlan import Link
 
 SCRIPT = "/etc/agentless-overlay/boot.sh"
 UNIT = "agentless-overlay.service"
@@ -72,6 +74,8 @@ LC_ALL=C
 export PATH LC_ALL
 failed=0
 try() { "$@" || failed=1; }
+# A setting of a device that has IPv6.
+ipv6() { [ ! -e "/proc/sys/net/ipv6/conf/$1/$2" ] || echo "$3" >"/proc/sys/net/ipv6/conf/$1/$2" || failed=1; }
 """
 
 
@@ -133,12 +137,20 @@ def _link(link: Link) -> str:
         settings += ["mtu", str(link.mtu)]
     if link.master is not None:
         settings += ["master", link.master]
-    settings.append("down" if link.up is False else "up")
-    script += "try %s\n" % _words(["ip", "link", "set", "dev", link.name] + settings)
+    script += _up(link, settings, "down" if link.up is False else "up")
     if link.neigh_suppress is not None:
         state = "on" if link.neigh_suppress else "off"
         script += "try %s\n" % _words(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state])
     return script
+
+
+def _up(entry: Union[Bridge, Link], settings: Sequence[str], state: str) -> str:
+    """Settings first, of which the MTU decides whether there is IPv6; then whether it takes router advertisements."""
+    change = ["ip", "link", "set", "dev", entry.name]
+    given = [(option, getattr(entry, option)) for option in OPTIONS]
+    lines = ["ipv6 %s\n" % _words([entry.name, option, str(value)]) for option, value in given if value is not None]
+    first = "try %s\n" % _words([*change, *settings]) if settings else ""
+    return first + "".join(lines) + "try %s\n" % _words([*change, state])
 
 
 def _named(link: Link) -> List[Tuple[str, Any]]:
@@ -157,11 +169,8 @@ def _bridge(bridge: Bridge) -> str:
     words = ["ip", "link", "add", bridge.name] + (["address", bridge.mac] if bridge.mac else []) + ["type", "bridge"]
     settings = ["alias", bridge.alias] if bridge.alias else []
     settings += ["mtu", str(bridge.mtu)] if bridge.mtu else []
-    return "ip link show dev %s >/dev/null 2>&1 || try %s\ntry %s\n" % (
-        _words([bridge.name]),
-        _words(words),
-        _words(["ip", "link", "set", "dev", bridge.name] + settings + ["up"]),
-    )
+    made = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([bridge.name]), _words(words))
+    return made + _up(bridge, settings, "up")
 
 
 def _sandbox(entry: Sandbox) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import mac_of
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -26,6 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     MARK,
+    Effects,
     Entry,
     Failure,
     Host,
@@ -37,6 +39,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 )
 
 _IFF_UP = 1
+# What a report does not show: it is others', or is the name.
+_HIDDEN = ("name", "ports", "options")
 
 
 @dataclass(frozen=True)
@@ -48,18 +52,39 @@ class Bridge(Entry):
     mtu: Optional[int] = None
     alias: Optional[str] = None
     up: bool = True
+    # Whether it takes router advertisements, and addresses from them; None, as found, for a bridge without IPv6.
+    accept_ra: Optional[int] = None
+    autoconf: Optional[int] = None
     # As found: an interface index, which a bridge that is put back gets again.
     index: int = field(default=0, compare=False)
+    # As found, of one that is to go: what hangs on it, and what is set on it.
+    ports: Tuple[_ports.Port, ...] = ()
+    options: _ports.Values = ()
 
     @property
     def key(self) -> Key:
         return (self.name,)
 
     def same(self, wanted: Bridge) -> bool:
-        return self == replace(wanted, mac=wanted.mac or self.mac, mtu=wanted.mtu or self.mtu, alias=wanted.alias or self.alias)
+        settings = {
+            name: getattr(self, name) for name in _ra.OPTIONS if not _ra.differs(getattr(self, name), getattr(wanted, name))
+        }
+        return self == replace(wanted.over(self), **settings)
+
+    def over(self, found: Bridge) -> Bridge:
+        """It as it shall be, where what is not asked for stays as it was found."""
+        settings = {name: getattr(found if getattr(self, name) is None else self, name) for name in _ra.OPTIONS}
+        return replace(
+            found,
+            mac=self.mac or found.mac,
+            mtu=self.mtu or found.mtu,
+            alias=self.alias or found.alias,
+            up=self.up,
+            **settings,
+        )
 
     def lines(self) -> List[str]:
-        shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name != "name"]
+        shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name not in _HIDDEN]
         return [
             "%s %s %s" % (self.name, name, str(value).lower() if isinstance(value, bool) else value)
             for name, value in shown
@@ -76,9 +101,29 @@ class Bridges(Resource[Bridge]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
         spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
         for item in sections.get(self.section, ()):
-            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"))
+            settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
+            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
             spec.add(entry, "present", self.name)
         return spec
+
+    def reach_back(self, spec: Spec[Bridge], devices: Set[str], snapshot: Mapping[Key, Bridge], keys: Set[Key]) -> Set[str]:
+        return {entry.name for entry in snapshot.values() if entry.options}
+
+    @staticmethod
+    def effects(ops: Sequence[Op[Bridge]]) -> Effects:
+        """What the operations do to what lives on the bridges."""
+        effects = Effects(bridges={op.entry.name for op in ops})
+        for op in ops:
+            if op.after is None:
+                effects.removed.add(op.entry.name)
+            elif op.before is not None:
+                effects.add_change(op.entry.name, op.before, op.after)
+        return effects
+
+    def forgo(self, op: Op[Bridge]) -> List[str]:
+        if op.after is not None or not dict(op.entry.options).get("IFLA_BR_VLAN_FILTERING"):
+            return []
+        return ["bridge: the VLANs of %s and its ports are the kernel's own again" % op.entry.name]
 
     def read(self, host: Host, spec: Spec[Bridge], devices: Set[str]) -> Dict[Key, Bridge]:
         if not spec.purge_owned:
@@ -91,19 +136,25 @@ class Bridges(Resource[Bridge]):
             if (name,) not in spec.present and not (alias or "").startswith(MARK):
                 continue
             host.indexes[name] = msg["index"]
-            entry = Bridge(name, attrs["IFLA_ADDRESS"], attrs["IFLA_MTU"], alias, bool(msg["flags"] & _IFF_UP), msg["index"])
+            entry = Bridge(
+                name,
+                attrs["IFLA_ADDRESS"],
+                attrs["IFLA_MTU"],
+                alias,
+                bool(msg["flags"] & _IFF_UP),
+                index=msg["index"],
+                ports=_ports.read_ports(host, name, msg["index"]) if name in devices else (),
+                options=_ports.options_of(attrs) if name in devices else (),
+                **_ra.read_settings(name),
+            )
             found[entry.key] = entry
         for (name,) in set(spec.present) - set(found):
-            if host.index(name) is not None:
+            if host.index(name) is not None and not host.rolling_back:
                 raise OverlayError("bridge: %s exists and is not a bridge. Remove it or choose another name" % name)
         return found
 
     def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
-        if found is None:
-            return entry
-        return replace(
-            found, mac=entry.mac or found.mac, mtu=entry.mtu or found.mtu, alias=entry.alias or found.alias, up=entry.up
-        )
+        return entry if found is None else entry.over(found)
 
     def extra(self, entry: Bridge, spec: Spec[Bridge]) -> bool:
         return spec.purge_owned and (entry.alias or "").startswith(MARK)
@@ -118,7 +169,7 @@ class Bridges(Resource[Bridge]):
         for op in ops:
             try:
                 self._apply(host, op)
-            except NetlinkError as error:
+            except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
 
@@ -129,7 +180,9 @@ class Bridges(Resource[Bridge]):
             host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
             host.indexes[entry.name] = None
             return
-        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
+        # The same MAC once more would take the neighbours along as well as another one.
+        same = op.before is not None and op.before.mac == entry.mac
+        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac and not same else []
         if op.before is None:
             kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
             create = [("IFLA_IFNAME", entry.name), *attrs, kind]
@@ -140,5 +193,16 @@ class Bridges(Resource[Bridge]):
         attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
         # The kernel gives no alias to a device that it makes.
         attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
-        state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP}
-        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(state, index=host.index(entry.name)), attrs))
+        if op.before is not None and op.before.alias and not entry.alias:
+            # Only in an undo.
+            attrs.append(("IFLA_IFALIAS", ""))
+        index = host.index(entry.name)
+        if attrs:
+            host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+        # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
+        _ra.write_settings(entry.name, entry, op.before)
+        state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
+        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
+        if entry.options:
+            _ports.put_options(host, index or 0, entry.options)
+            _ports.put_ports(host, entry.name, entry.ports)

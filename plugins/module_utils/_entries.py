@@ -11,7 +11,7 @@ import re
 import socket
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message
+from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message, NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     E,
     Effects,
@@ -59,9 +59,14 @@ def listed(
 class OnDevice(Resource[E]):
     """A resource whose entries each name their device, and are written with one message each."""
 
+    stops = False
+
     def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
         # A key begins with its device.
         return super().reach(spec, devices) | {key[0] for key in spec.absent}
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        return effects.shaken
 
     def extra(self, entry: E, spec: Spec[E]) -> bool:
         return getattr(entry, "device", None) in spec.purge_devices
@@ -72,7 +77,13 @@ class OnDevice(Resource[E]):
 
     def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
         failed = host.session.write([self.message(host, op) for op in ops])
-        return [Failure(ops[index], str(error)) for index, error in sorted(failed.items())]
+        return [
+            Failure(ops[index], str(error)) for index, error in sorted(failed.items()) if not self.excuses(ops[index], error)
+        ]
+
+    def excuses(self, op: Op[E], error: NetlinkError) -> bool:
+        """Whether what the operation is for is reached although the kernel refuses it."""
+        return False
 
     @staticmethod
     def message(host: Host, op: Op[E]) -> Message:

@@ -30,6 +30,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
     ndmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
+    Effects,
     Entry,
     Host,
     Key,
@@ -112,6 +113,9 @@ class Fdb(OnDevice[FdbEntry]):
                     continue
                 found[entry.key] = entry
         return found
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        return effects.shaken - effects.bridges
 
     def extra(self, entry: FdbEntry, spec: Spec[FdbEntry]) -> bool:
         return super().extra(entry, spec) and (entry.replicates or entry.device not in cast(FdbSpec, spec).unknown)

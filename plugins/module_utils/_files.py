@@ -99,6 +99,7 @@ def write_file(entry: File) -> None:
 
 class Files(Resource[File]):
     name = section = "files"
+    stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
         spec: Spec[File] = Spec()

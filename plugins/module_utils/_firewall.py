@@ -170,6 +170,7 @@ def nft_script(rules: Iterable[Rule]) -> str:
 
 class Firewall(Resource[Rule]):
     name = section = "firewall"
+    stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Rule]:
         spec: Spec[Rule] = Spec(purge_owned=self.section in sections)

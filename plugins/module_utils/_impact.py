@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Sequence
 
-from ansible_collections.agentless.overlay.plugins.module_utils._links import Link
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Op
+from ansible_collections.agentless.overlay.plugins.module_utils._vxlan import Link
 
 _UNTIL_PEERS = "each peer has been converged too"
 
@@ -34,7 +34,7 @@ def _impact(op: Op[Any], replaced: Any) -> Any:
         return "", ""
     if op.resource == "vxlan_link":
         return _link(op)
-    if op.after is None and op.resource == "route_entry" and op.before.dst not in replaced:
+    if op.after is None and op.resource == "route_entry" and op.before.dst not in replaced and not op.before.leftover:
         return "packets to %s" % op.before.dst, "there is a route again"
     if op.after is None and op.resource == "bridge":
         return "packets of all containers on %s" % op.before.name, "there is such a bridge again"

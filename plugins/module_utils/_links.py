@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import socket
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import address_of, mac_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
     NLM_F_CREATE,
@@ -25,7 +25,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._netlink import 
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     MARK,
     Effects,
-    Entry,
     Failure,
     Host,
     Key,
@@ -33,139 +32,16 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     OverlayError,
     Resource,
     Spec,
-    vxlan_data,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._vxlan import (
+    IFF_UP,
+    Link,
+    decode_link,
+    encode_data,
+    must_recreate,
 )
 
-IFF_UP = 1
 MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
-
-# Option, attribute for IPv4, attribute for IPv6, and whether a living device
-# takes a new value (drivers/net/vxlan/vxlan_core.c, vxlan_nl2conf).
-_VXLAN: Tuple[Tuple[str, str, str, bool], ...] = (
-    ("vni", "IFLA_VXLAN_ID", "IFLA_VXLAN_ID", False),
-    ("port", "IFLA_VXLAN_PORT", "IFLA_VXLAN_PORT", False),
-    ("local", "IFLA_VXLAN_LOCAL", "IFLA_VXLAN_LOCAL6", True),
-    ("remote", "IFLA_VXLAN_GROUP", "IFLA_VXLAN_GROUP6", True),
-    ("dev", "IFLA_VXLAN_LINK", "IFLA_VXLAN_LINK", True),
-    ("learning", "IFLA_VXLAN_LEARNING", "IFLA_VXLAN_LEARNING", True),
-    ("ttl", "IFLA_VXLAN_TTL", "IFLA_VXLAN_TTL", True),
-    ("ttl_inherit", "IFLA_VXLAN_TTL_INHERIT", "IFLA_VXLAN_TTL_INHERIT", False),
-    ("tos", "IFLA_VXLAN_TOS", "IFLA_VXLAN_TOS", True),
-    ("df", "IFLA_VXLAN_DF", "IFLA_VXLAN_DF", True),
-    ("flowlabel", "IFLA_VXLAN_LABEL", "IFLA_VXLAN_LABEL", True),
-    ("ageing", "IFLA_VXLAN_AGEING", "IFLA_VXLAN_AGEING", True),
-    ("maxaddress", "IFLA_VXLAN_LIMIT", "IFLA_VXLAN_LIMIT", False),
-    ("srcport", "IFLA_VXLAN_PORT_RANGE", "IFLA_VXLAN_PORT_RANGE", False),
-    ("udpcsum", "IFLA_VXLAN_UDP_CSUM", "IFLA_VXLAN_UDP_CSUM", False),
-    ("udp6zerocsumtx", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", False),
-    ("udp6zerocsumrx", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", False),
-    ("gbp", "IFLA_VXLAN_GBP", "IFLA_VXLAN_GBP", False),
-    ("proxy", "IFLA_VXLAN_PROXY", "IFLA_VXLAN_PROXY", False),
-    ("rsc", "IFLA_VXLAN_RSC", "IFLA_VXLAN_RSC", False),
-    ("l2miss", "IFLA_VXLAN_L2MISS", "IFLA_VXLAN_L2MISS", False),
-    ("l3miss", "IFLA_VXLAN_L3MISS", "IFLA_VXLAN_L3MISS", False),
-    ("localbypass", "IFLA_VXLAN_LOCALBYPASS", "IFLA_VXLAN_LOCALBYPASS", True),
-)
-# Given by their presence alone.
-_FLAGS = ("ttl_inherit", "gbp")
-_BOOLEANS = (
-    *("learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "proxy", "rsc", "l2miss", "l3miss", "localbypass"),
-    *_FLAGS,
-)
-_DF = ("unset", "set", "inherit")
-
-
-@dataclass(frozen=True)
-class Link(Entry):
-    """A vxlan device; what is None is not asked for, or not told by the kernel."""
-
-    name: str
-    vni: Optional[int] = None
-    port: Optional[int] = None
-    local: Optional[str] = None
-    remote: Optional[str] = None
-    dev: Optional[str] = None
-    learning: Optional[bool] = None
-    ttl: Optional[int] = None
-    ttl_inherit: Optional[bool] = None
-    tos: Optional[int] = None
-    df: Optional[str] = None
-    flowlabel: Optional[int] = None
-    ageing: Optional[int] = None
-    maxaddress: Optional[int] = None
-    srcport: Optional[Tuple[int, int]] = None
-    udpcsum: Optional[bool] = None
-    udp6zerocsumtx: Optional[bool] = None
-    udp6zerocsumrx: Optional[bool] = None
-    gbp: Optional[bool] = None
-    proxy: Optional[bool] = None
-    rsc: Optional[bool] = None
-    l2miss: Optional[bool] = None
-    l3miss: Optional[bool] = None
-    localbypass: Optional[bool] = None
-    mac: Optional[str] = None
-    mtu: Optional[int] = None
-    alias: Optional[str] = None
-    # The bridge that it is a port of, and whether that port answers for neighbours that the bridge knows.
-    master: Optional[str] = None
-    neigh_suppress: Optional[bool] = None
-    up: Optional[bool] = True
-    # As found: the interface index, which a re-created device gets again.
-    index: int = field(default=0, compare=False)
-
-    @property
-    def key(self) -> Key:
-        return (self.name,)
-
-    @property
-    def owned(self) -> bool:
-        return (self.alias or "").startswith(MARK)
-
-    def same(self, wanted: Link) -> bool:
-        return not self.delta(wanted)
-
-    def delta(self, wanted: Link) -> List[str]:
-        """The options whose wanted value is given and differs."""
-        return [
-            option.name
-            for option in fields(self)
-            if option.compare
-            and getattr(wanted, option.name) is not None
-            and getattr(wanted, option.name) != getattr(self, option.name)
-        ]
-
-    def lines(self) -> List[str]:
-        return [line for option in fields(self) if option.compare for line in self.line(option.name)]
-
-    def line(self, option: str) -> List[str]:
-        value = getattr(self, option)
-        if value is None or option == "name":
-            return []
-        if option == "srcport":
-            value = "%d-%d" % value
-        return ["%s %s %s" % (self.name, option, str(value).lower() if isinstance(value, bool) else value)]
-
-    def __str__(self) -> str:
-        told = ("vni", "local", "port", "mac", "mtu")
-        return " ".join(
-            [self.name] + ["%s %s" % (name, getattr(self, name)) for name in told if getattr(self, name) is not None]
-        )
-
-
-def _must_recreate(before: Link, after: Link) -> bool:
-    """Whether the kernel refuses to change the one into the other in place."""
-    for option, _v4, _v6, in_place in _VXLAN:
-        old, new = getattr(before, option), getattr(after, option)
-        if old == new:
-            continue
-        if not in_place:
-            return True
-        # An outer address can be given and changed, not taken away, and not to the other family.
-        if option in ("local", "remote") and (new is None or old is not None and (":" in old) != (":" in new)):
-            return True
-        if option == "dev" and new is None:
-            return True
-    return False
 
 
 class Links(Resource[Link]):
@@ -199,6 +75,13 @@ class Links(Resource[Link]):
                 spec.add(Link(**values), state, self.name)
         return spec
 
+    def reach_back(self, spec: Spec[Link], devices: Set[str], snapshot: Mapping[Key, Link], keys: Set[Key]) -> Set[str]:
+        return {key[0] for key in keys | set(snapshot)}
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        # A bridge that goes lets its ports go.
+        return effects.removed & effects.bridges
+
     def read(self, host: Host, spec: Spec[Link], devices: Set[str]) -> Dict[Key, Link]:
         found: Dict[Key, Link] = {}
         links = []
@@ -216,59 +99,22 @@ class Links(Resource[Link]):
                     links.append(msg)
                     host.indexes[attrs["IFLA_IFNAME"]] = msg["index"]
         for msg in links:
-            link = self._decode(host, msg)
+            link = decode_link(host, msg)
             if link is not None:
                 found[link.key] = link
-            elif (attributes(msg)["IFLA_IFNAME"],) in set(spec.present) | spec.absent:
+            elif (attributes(msg)["IFLA_IFNAME"],) in set(spec.present) | spec.absent and not host.rolling_back:
                 raise OverlayError(
                     "vxlan_link: %s exists and is not a vxlan device. Remove it or choose another name"
                     % attributes(msg)["IFLA_IFNAME"]
                 )
         return found
 
-    @staticmethod
-    def _decode(host: Host, msg: Any) -> Optional[Link]:
-        attrs = attributes(msg)
-        data = vxlan_data(msg)
-        if not data:
-            return None
-        values: Dict[str, Any] = {}
-        for option, v4, v6, _in_place in _VXLAN:
-            value = data.get(v4, data.get(v6))
-            if option in _FLAGS:
-                value = bytes(data.get(v4) or b"") == b"\1" if option == "ttl_inherit" else v4 in data
-            elif option in _BOOLEANS and value is not None:
-                value = bool(value)
-            elif option == "df" and value is not None:
-                value = _DF[value]
-            elif option == "dev":
-                value = host.name(value) if value else None
-            elif option == "flowlabel" and value is not None:
-                value = socket.ntohl(value)
-            elif option == "srcport" and value is not None:
-                value = (value["low"], value["high"])
-            values[option] = value
-        name = attrs["IFLA_IFNAME"]
-        host.remotes[name] = values["remote"]
-        master = attrs.get("IFLA_MASTER")
-        port = attributes(attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_SLAVE_DATA") or {"attrs": []})
-        suppresses = port.get("IFLA_BRPORT_NEIGH_SUPPRESS")
-        return Link(
-            name=name,
-            mac=attrs["IFLA_ADDRESS"],
-            mtu=attrs["IFLA_MTU"],
-            alias=attrs.get("IFLA_IFALIAS"),
-            master=host.name(master) if master else None,
-            neigh_suppress=None if suppresses is None else bool(suppresses),
-            up=bool(msg["flags"] & IFF_UP),
-            index=msg["index"],
-            **values,
-        )
-
     def merge(self, found: Optional[Link], entry: Link) -> Link:
         if found is None:
             return entry
-        return replace(found, **{name: getattr(entry, name) for name in found.delta(entry)})
+        # What counts as 0 because there is no IPv6 has to be so when a larger MTU brings it.
+        given = [name for name in _ra.OPTIONS if getattr(entry, name) is not None]
+        return replace(found, **{name: getattr(entry, name) for name in [*found.delta(entry), *given]})
 
     def extra(self, entry: Link, spec: Spec[Link]) -> bool:
         return spec.purge_owned and entry.owned
@@ -281,7 +127,7 @@ class Links(Resource[Link]):
         result = []
         for op in ops:
             if op.before is not None and op.after is not None:
-                op = replace(op, recreate=_must_recreate(op.before, op.after))
+                op = replace(op, recreate=must_recreate(op.before, op.after))
             elif op.before is not None and (op.before.vni, op.before.port) in taken:
                 op = replace(op, early=True)
             result.append(op)
@@ -305,15 +151,15 @@ class Links(Resource[Link]):
                 effects.removed.add(op.entry.name)
             elif op.recreate:
                 effects.lost.add(op.entry.name)
-            elif op.before is not None and op.before.mac != op.after.mac:
-                effects.new_mac.add(op.entry.name)
+            elif op.before is not None:
+                effects.add_change(op.entry.name, op.before, op.after)
         return effects
 
     def apply(self, host: Host, ops: Sequence[Op[Link]]) -> List[Failure]:
         for op in ops:
             try:
                 self._apply(host, op)
-            except NetlinkError as error:
+            except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
 
@@ -324,7 +170,7 @@ class Links(Resource[Link]):
         fresh = op.before is None or op.recreate
         # Before anything is removed: it may find that there is no such underlay device. Of a living
         # device only what differs: the kernel refuses the mere presence of the rest, and an MTU beside it.
-        data = self._data(host, link, None if fresh else changed) if link is not None else []
+        data = encode_data(host, link, None if fresh else changed) if link is not None else []
         info = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]})]
         if link is None or op.recreate:
             host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(name)}))
@@ -345,13 +191,22 @@ class Links(Resource[Link]):
             if master is None:
                 raise OverlayError("vxlan_link: %s: there is no bridge %s for master" % (name, link.master))
             attrs.append(("IFLA_MASTER", master))
-        flags = {"flags": IFF_UP if link.up else 0, "change": IFF_UP} if "up" in changed else {}
-        if attrs or flags:
-            self._set(host, name, flags, attrs)
+        if op.before is not None and not fresh:
+            # Only in an undo is something wanted that is not there.
+            attrs += [("IFLA_MASTER", 0)] if op.before.master and not link.master else []
+            attrs += [("IFLA_IFALIAS", "")] if op.before.alias and not link.alias else []
+        if attrs:
+            self._set(host, name, {}, attrs)
+        # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
+        _ra.write_settings(name, link, op.before)
+        if "up" in changed:
+            self._set(host, name, {"flags": IFF_UP if link.up else 0, "change": IFF_UP}, [])
         if link.neigh_suppress is not None and ("neigh_suppress" in changed or "master" in changed):
             port = [("IFLA_BRPORT_NEIGH_SUPPRESS", int(link.neigh_suppress))]
             slave = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": port})]
             self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
+        if fresh and link.master is not None:
+            _ports.put_flags(host, host.index(name) or 0, link.port_flags)
 
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))
@@ -364,29 +219,3 @@ class Links(Resource[Link]):
             for option in options
             if option in names and getattr(link, option) is not None
         ]
-
-    @staticmethod
-    def _data(host: Host, link: Link, options: Optional[Sequence[str]] = None) -> List[Any]:
-        attrs: List[Any] = []
-        for option, v4, v6, _in_place in _VXLAN:
-            value = getattr(link, option)
-            if value is None or options is not None and option not in options:
-                continue
-            if option == "dev":
-                value = host.index(value)
-                if value is None:
-                    raise OverlayError("vxlan_link: %s: there is no device %s for dev" % (link.name, link.dev))
-            elif option == "df":
-                value = _DF.index(value)
-            elif option == "flowlabel":
-                value = socket.htonl(value)
-            elif option == "srcport":
-                value = {"low": value[0], "high": value[1]}
-            elif option in _FLAGS:
-                if not value:
-                    continue
-                value = b"" if option == "ttl_inherit" else True
-            elif isinstance(value, bool):
-                value = int(value)
-            attrs.append((v6 if isinstance(value, str) and ":" in value else v4, value))
-        return attrs

@@ -14,6 +14,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.agentless.overlay.plugins.module_utils import (
+    _apply,
     _docker_api,
     _drift,
     _netlink,
@@ -28,6 +29,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._targets import 
 Options = Dict[str, Dict[str, Any]]
 
 _STATE: Options = {"state": {"type": "str", "choices": ["present", "absent"]}}
+_RA: Options = {"accept_ra": {"type": "int", "choices": [0, 1, 2]}, "autoconf": {"type": "int", "choices": [0, 1]}}
 _LINK: Options = {
     "name": {"type": "str"},
     "vni": {"type": "int"},
@@ -61,6 +63,7 @@ _LINK: Options = {
     "master": {"type": "str"},
     "neigh_suppress": {"type": "bool"},
     "up": {"type": "bool"},
+    **_RA,
     "addresses": {"type": "list", "elements": "str"},
     **_STATE,
 }
@@ -165,6 +168,7 @@ SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
             "mac": {"type": "str"},
             "mtu": {"type": "int"},
             "alias": {"type": "str"},
+            **_RA,
             "addresses": {"type": "list", "elements": "str"},
         },
         {},
@@ -338,7 +342,7 @@ def converge(
         answer = _transaction.result(transaction, host)
         _refuse_drops(answer, allow_drops)
         if not check:
-            _transaction.apply(host, transaction)
+            _apply.apply(host, transaction)
             answer["counters"] = _transaction.costs(host)
         answer.update(host.facts)
         if whole:

@@ -70,6 +70,8 @@ try:
         (name, "hex") for name in ("RTA_PAD", "RTA_UID", "RTA_TTL_PROPAGATE", "RTA_IP_PROTO", "RTA_SPORT", "RTA_DPORT")
     )
     rtmsg.nla_map += (*_ROUTE, ("RTA_NH_ID", "uint32"))[max(0, len(rtmsg.nla_map) - 24) :]
+    # Of which one number of eight is asked for.
+    rtmsg.nla_map = tuple((name, "cdata" if name == "RTA_CACHEINFO" else kind) for name, kind in rtmsg.nla_map)
 
     class nhmsg(nlmsg):  # type: ignore[misc]
         """A nexthop object (linux/nexthop.h), which pyroute2 has no class for (0.9.7)."""
@@ -220,6 +222,7 @@ _UNPACKERS: Dict[str, Callable[[bytes], Any]] = {
     "uint16": bytes,
     "hex": bytes,
     "flag": bytes,
+    "cdata": bytes,
 }
 _ATTRIBUTE = struct.Struct("=HH")
 

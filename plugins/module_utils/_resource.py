@@ -12,7 +12,7 @@ C(apply) (operations to the host). Whoever knows one knows all.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
@@ -31,6 +31,8 @@ Key = Tuple[Any, ...]
 ROUTE_PROTOCOL = 157
 # Devices whose alias starts so are ours, and rules whose comment does.
 MARK = "agentless.overlay:"
+# With less a device has no IPv6.
+IPV6_MTU = 1280
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,28 @@ class Effects:
     lost: Set[str] = field(default_factory=set)
     removed: Set[str] = field(default_factory=set)
     new_mac: Set[str] = field(default_factory=set)
+    # What these lose is as it was asked for; only an undo brings it back.
+    interrupted: Set[str] = field(default_factory=set)
+    # Those of all these that are bridges: what is in their FDB is of their ports.
+    bridges: Set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.lost or self.removed or self.new_mac)
+
+    @property
+    def shaken(self) -> Set[str]:
+        """The devices of which something is lost."""
+        return self.lost | self.removed | self.new_mac | self.interrupted
+
+    def merged(self, other: Effects) -> Effects:
+        return Effects(*(getattr(self, one.name) | getattr(other, one.name) for one in fields(self)))
+
+    def add_change(self, device: str, before: Any, after: Any) -> None:
+        """What a change in place takes along, as the MAC, the MTU and the state of a device decide."""
+        if before.mac != after.mac:
+            self.new_mac.add(device)
+        if before.up and not after.up or (before.mtu or 0) >= IPV6_MTU > (after.mtu or IPV6_MTU):
+            self.interrupted.add(device)
 
 
 def vxlan_data(message: Any) -> Dict[str, Any]:
@@ -149,6 +170,8 @@ class Host:
     nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    # Whether the device with an index carries our mark.
+    marks: Dict[int, bool] = field(default_factory=dict)
     rolling_back: bool = False
 
     def index(self, device: str) -> Optional[int]:
@@ -171,6 +194,14 @@ class Host:
         self.indexes[name] = index
         return name
 
+    def carries_mark(self, index: int) -> bool:
+        """Whether the device with an interface index is ours."""
+        if index not in self.marks:
+            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
+            alias = attributes(found).get("IFLA_IFALIAS") if found is not None else None
+            self.marks[index] = (alias or "").startswith(MARK)
+        return self.marks[index]
+
     def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
         code, out, err = self.run(list(args), stdin)
         if code:
@@ -192,6 +223,8 @@ class Resource(Generic[E]):
     name = ""
     # The section of the module's options that describes it.
     section = ""
+    # Whether it carries out one operation after the other, and none behind one that fails.
+    stops = True
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[E]:
         """The options, validated by their argument spec, as entries."""
@@ -205,8 +238,16 @@ class Resource(Generic[E]):
         """The devices whose entries have to be read; C(devices) are all that the options name."""
         return devices_of(spec.present) | spec.purge_devices
 
+    def reach_back(self, spec: Spec[E], devices: Set[str], snapshot: Mapping[Key, E], keys: Set[Key]) -> Set[str]:
+        """The same for an undo, by what was found at first and the keys of what was touched."""
+        return self.reach(spec, devices) | devices_of(snapshot)
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        """The devices whose entries have to be known because operations on devices may take them along."""
+        return set()
+
     def read(self, host: Host, spec: Spec[E], devices: Set[str]) -> Dict[Key, E]:
-        """What is on the host and within the spec's reach or on C(devices)."""
+        """What is on the host and within the spec's reach or on C(devices); refuses nothing where C(host.rolling_back)."""
         raise NotImplementedError
 
     def wanted(self, actual: Mapping[Key, E], spec: Spec[E]) -> Dict[Key, E]:
@@ -248,6 +289,10 @@ class Resource(Generic[E]):
             op.before.lines() if op.before is not None else [],
             op.after.lines() if op.after is not None else [],
         )
+
+    def forgo(self, op: Op[E]) -> List[str]:
+        """What an undo of an operation does not bring back, in words."""
+        return []
 
     def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
         """Carry out operations that are all additions and changes, or all removals."""

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-from dataclasses import dataclass, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._entries import (
     OnDevice,
@@ -17,12 +19,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._entries import 
     network_of,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._netlink import (
+    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_REPLACE,
     RTM_DELROUTE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
     Message,
+    NetlinkError,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import RTNH_F_ONLINK, Numbers
@@ -39,15 +43,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 
 TABLE_MAIN = 254
 RTN_UNICAST = 1
-RTM_F_CLONED = 0x200
-_KERNEL = 2
+RTM_F_CLONED, RTM_F_PREFIX = 0x200, 0x800
+_REDIRECT, _KERNEL, _RA = 1, 2, 9
 # What the kernel gives an IPv6 route that asks for none (IP6_RT_PRIO_USER).
 _METRIC6 = 1024
 _ATTRIBUTES = (
     *("RTA_TABLE", "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC", "RTA_PRIORITY"),
-    *("RTA_MULTIPATH", "RTA_NH_ID"),
+    *("RTA_MULTIPATH", "RTA_NH_ID", "RTA_CACHEINFO"),
 )
-_PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static"}
+_PROTOCOLS = {_REDIRECT: "redirect", _KERNEL: "kernel", 3: "boot", 4: "static", _RA: "ra"}
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,24 @@ class Route(Entry):
     nexthop: int = 0
     # What this class does not model, so that a route of somebody else's can be put back.
     rest: str = ""
+    # On a device of ours, from a router advertisement that somebody sent there.
+    leftover: bool = field(default=False, compare=False)
+
+    @property
+    def slot(self) -> Key:
+        """What one of ours takes up: the kernel would have to choose between it and another one there."""
+        return (self.table, self.dst, self.tos, self.metric)
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the kernel makes it by itself, with an address, a device or a router advertisement: never ours to make."""
+        return self.protocol in (_REDIRECT, _KERNEL, _RA)
 
     @property
     def key(self) -> Key:
-        return (self.table, self.dst, self.tos, self.metric)
+        # Of one slot the kernel keeps several, as fe80::/64 of each device. Ours is one, so that its move to another device or
+        # gateway is one replacement.
+        return self.slot if self.protocol == ROUTE_PROTOCOL else (*self.slot, self.device, self.gateway)
 
     @property
     def label(self) -> str:
@@ -97,6 +115,106 @@ class Route(Entry):
         if self.nexthop:
             text += " nhid %d" % self.nexthop
         return text + (" onlink" if self.onlink else "")
+
+
+def _slot(row: Mapping[str, Any]) -> Key:
+    anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
+    dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
+    return (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
+
+
+def _decode(host: Host, row: Mapping[str, Any]) -> Route:
+    table, dst, tos, metric = _slot(row)
+    index, number = row.get("RTA_OIF"), row.get("RTA_NH_ID", 0)
+    # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
+    device, gateway, onlink = host.nexthops.get(number) or (
+        host.name(index) if index else None,
+        row.get("RTA_GATEWAY"),
+        bool(row["flags"] & RTNH_F_ONLINK),
+    )
+    return Route(
+        dst=dst,
+        device=device,
+        gateway=gateway,
+        onlink=onlink,
+        src=row.get("RTA_PREFSRC"),
+        metric=metric,
+        table=table,
+        protocol=row["proto"],
+        scope=row["scope"],
+        tos=tos,
+        kind=row["type"],
+        rest="multipath" if "RTA_MULTIPATH" in row else "",
+        nexthop=number,
+    )
+
+
+@dataclass
+class _Advertised:
+    """Which routes a router advertisement left on a device of ours; asks only where a route may be one, without host never."""
+
+    host: Optional[Host]
+    _prefixes: Optional[Set[Tuple[str, int]]] = None
+
+    def left(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row of a dump is one."""
+        index = row.get("RTA_OIF")
+        if self.host is None or row["family"] != socket.AF_INET6 or row["proto"] not in (_RA, _KERNEL) or not index:
+            return False
+        if row.get("RTA_DST", "").startswith(("fe80:", "ff")) or not self.host.carries_mark(index):
+            return False
+        return row["proto"] == _RA or _expires(row) or (_slot(row)[1], index) in self._announced(self.host)
+
+    def _announced(self, host: Host) -> Set[Tuple[str, int]]:
+        """The networks that were announced as being on a wire; for ever, some of them, and then nothing else tells."""
+        if self._prefixes is None:
+            fields = {"family": socket.AF_INET6, "flags": RTM_F_PREFIX, "table": TABLE_MAIN}
+            request = Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", TABLE_MAIN)])
+            self._prefixes = {(_slot(row)[1], row.get("RTA_OIF", 0)) for row in host.session.rows(request, _ATTRIBUTES)}
+        return self._prefixes
+
+
+def _expires(row: Mapping[str, Any]) -> bool:
+    # rta_clntref, rta_lastuse, rta_expires
+    return bool("RTA_CACHEINFO" in row and struct.unpack_from("=IIi", row["RTA_CACHEINFO"])[2])
+
+
+def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
+    """What goes and what comes in one slot: of IPv4 one replacement, of IPv6 the one before the other. Pure.
+
+    IPv6 routes not beside each other: the kernel would replace the one that it finds first, or make one route of both.
+    """
+    added = {op.entry.slot: op for op in reversed(ops) if op.before is None and ":" not in op.entry.dst}
+    taken = {op.entry.slot for op in ops if op.after is not None and ":" in op.entry.dst}
+    joined: List[Op[Route]] = []
+    instead: Dict[Key, Op[Route]] = {}
+    for op in ops:
+        slot = op.entry.slot
+        if op.after is None and slot in added:
+            one = added.pop(slot)
+            instead[one.entry.key] = replace(one, before=op.before)
+        else:
+            joined.append(replace(op, early=op.after is None and slot in taken))
+    return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
+
+
+def _refuse(found: Route) -> None:
+    """Refuse what stands where one of ours shall be and can neither be replaced nor be beside it."""
+    if found.rest:
+        raise OverlayError(
+            "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
+            "replacing it could not be undone" % found.dst
+        )
+    if found.protocol == _KERNEL:
+        raise OverlayError(
+            "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
+            "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
+        )
+    if found.automatic:
+        raise OverlayError(
+            "route_entry: a router of this host's own network leads to %s (%s), and would again after a removal. "
+            "Give the peer another subnet" % (found.dst, found)
+        )
 
 
 class Routes(OnDevice[Route]):
@@ -130,12 +248,13 @@ class Routes(OnDevice[Route]):
 
     def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
         indexes = {host.index(device) for device in devices} - {None}
-        keys = set(spec.present) | spec.absent
-        tables = {key[0] for key in keys} | {TABLE_MAIN}
+        slots = set(spec.present) | spec.absent
+        tables = {slot[0] for slot in slots} | {TABLE_MAIN}
         # A purge finds what is ours in both families, whatever is listed.
-        versions = {":" in key[1] for key in keys}
+        versions = {":" in slot[1] for slot in slots}
         both = spec.purge_owned or spec.purge_devices or len(versions) != 1
         family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
+        advertised = _Advertised(host if spec.purge_owned else None)
         found: Dict[Key, Route] = {}
         for table in sorted(tables):
             # Not by protocol: somebody else's route to a destination of ours has to be seen, to be replaced or refused.
@@ -143,59 +262,52 @@ class Routes(OnDevice[Route]):
             for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)]), _ATTRIBUTES):
                 if row["family"] not in (socket.AF_INET, socket.AF_INET6) or row["flags"] & RTM_F_CLONED:
                     continue
-                index = row.get("RTA_OIF")
-                anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
-                dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
-                key = (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
-                if key[0] != table or not (key in keys or row["proto"] == ROUTE_PROTOCOL or index in indexes):
+                if row.get("RTA_TABLE", row["table"]) != table:
                     continue
-                number = row.get("RTA_NH_ID", 0)
-                # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
-                device, gateway, onlink = host.nexthops.get(number) or (
-                    host.name(index) if index else None,
-                    row.get("RTA_GATEWAY"),
-                    bool(row["flags"] & RTNH_F_ONLINK),
-                )
-                found[key] = Route(
-                    dst=dst,
-                    device=device,
-                    gateway=gateway,
-                    onlink=onlink,
-                    src=row.get("RTA_PREFSRC"),
-                    metric=key[3],
-                    table=table,
-                    protocol=row["proto"],
-                    scope=row["scope"],
-                    tos=row["tos"],
-                    kind=row["type"],
-                    rest="multipath" if "RTA_MULTIPATH" in row else "",
-                    nexthop=number,
-                )
+                wanted = _slot(row) in slots or row["proto"] == ROUTE_PROTOCOL
+                if advertised.left(row):
+                    entry = replace(_decode(host, row), leftover=True)
+                    found[entry.key] = entry
+                # What the kernel made on a device it makes again with the next one.
+                elif wanted or row.get("RTA_OIF") in indexes and row["proto"] not in (_REDIRECT, _KERNEL, _RA):
+                    entry = _decode(host, row)
+                    found.setdefault(entry.key, entry)
         return found
 
     def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
         return devices_of(spec.present) | spec.purge_devices | devices
 
     def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
-        for key in spec.present:
-            found = actual.get(key)
-            if found is not None and found.rest:
-                raise OverlayError(
-                    "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
-                    "replacing it could not be undone" % found.dst
-                )
-            if found is not None and found.protocol == _KERNEL:
-                raise OverlayError(
-                    "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
-                    "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
-                )
-        return super().wanted(actual, spec)
+        for found in actual.values():
+            if found.slot in spec.present and not found.leftover:
+                _refuse(found)
+        kept = super().wanted(actual, spec)
+        # Somebody else's IPv6 route would stand beside ours; of IPv4 the kernel uses the first.
+        first: Dict[Key, Key] = {}
+        for key, entry in actual.items():
+            first.setdefault(entry.slot, key)
+        return {
+            key: entry
+            for key, entry in kept.items()
+            if key in spec.present or entry.slot not in spec.present or ":" not in entry.dst and first[entry.slot] != key
+        }
 
-    def owned(self, entry: Route) -> bool:
-        return entry.protocol == ROUTE_PROTOCOL
+    def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
+        # What the kernel made comes back by itself, or for a good reason does not.
+        ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic]
+        return _join(ops)
 
-    def extra(self, entry: Route, spec: Spec[Route]) -> bool:
-        return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+    def forgo(self, op: Op[Route]) -> List[str]:
+        if op.after is not None or not op.entry.leftover:
+            return []
+        return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
+
+    def excuses(self, op: Op[Route], error: NetlinkError) -> bool:
+        if op.after is None and op.entry.automatic and error.code == errno.ESRCH:
+            # Its time was up.
+            return True
+        # Who took somebody else's route away with a device need not be the first to put it back.
+        return op.before is None and not self.owned(op.entry) and error.code == errno.EEXIST
 
     @staticmethod
     def message(host: Host, op: Op[Route]) -> Message:
@@ -225,4 +337,6 @@ class Routes(OnDevice[Route]):
             attrs.append(("RTA_PRIORITY", entry.metric))
         if op.after is None:
             return Message(RTM_DELROUTE, 0, rtmsg, fields, attrs)
-        return Message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, rtmsg, fields, attrs)
+        # Where there was none that we know of, one that is there all the same is somebody else's.
+        how = NLM_F_APPEND if op.before is None else NLM_F_REPLACE
+        return Message(RTM_NEWROUTE, NLM_F_CREATE | how, rtmsg, fields, attrs)

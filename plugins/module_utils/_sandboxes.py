@@ -117,7 +117,7 @@ class Sandboxes(Resource[Sandbox]):
         names = {item["name"] for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")}
         found: Dict[Key, Sandbox] = {}
         for (name,) in spec.present:
-            if name in names and name not in ours:
+            if name in names and name not in ours and not host.rolling_back:
                 raise OverlayError("sandbox: there is a namespace %s already. Remove it or choose another name" % name)
         for name, (network, link) in sorted(ours.items()):
             if name in names:

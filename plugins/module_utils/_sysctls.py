@@ -48,6 +48,7 @@ class Sysctl(Entry):
 
 class Sysctls(Resource[Sysctl]):
     name = section = "sysctl"
+    stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
         spec: Spec[Sysctl] = Spec()
@@ -74,6 +75,9 @@ class Sysctls(Resource[Sysctl]):
         for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
             index = attributes(msg).get("RTA_OIF")
             if msg["dst_len"] or msg["proto"] != _RTPROT_RA or index is None:
+                continue
+            if host.carries_mark(index):
+                # From a container: a route that goes with this run.
                 continue
             name = "net.ipv6.conf.%s.accept_ra" % host.name(index)
             with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as handle:

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One transaction: read, diff, order, apply, or undo. PRIVATE to the collection.
+"""One transaction: read, diff, order, carry out. PRIVATE to the collection.
 
 The same engine serves overlay_host with all resources and each module with its
-own. Undoing is the engine once more, with what it read at the start as the
-wish: so there is no second code path that only runs when things go wrong.
+own, and both what is wanted and, in an undo, what was.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._impact import i
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Links
 from ansible_collections.agentless.overlay.plugins.module_utils._managers import Managers
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbours
-from ansible_collections.agentless.overlay.plugins.module_utils._netlink import NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._nexthops import Nexthops
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
     Effects,
@@ -36,7 +34,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
     Host,
     Key,
     Op,
-    OverlayError,
     Resource,
     Spec,
     devices_of,
@@ -66,8 +63,9 @@ ORDER: Tuple[Resource[Any], ...] = (
     DaemonJson(),
     DockerNetworks(),
 )
-_SHOWN = 20  # failures in a message
+_RESOURCES = {resource.name: resource for resource in ORDER}
 _LINKS = next(resource for resource in ORDER if isinstance(resource, Links))
+_BRIDGES = next(resource for resource in ORDER if isinstance(resource, Bridges))
 
 State = Dict[str, Dict[Key, Any]]
 
@@ -94,11 +92,10 @@ class Transaction:
 
         Not the operations: an entry that a re-created device loses and gets back is no difference.
         """
-        resources = {resource.name: resource for resource in ORDER}
         ops = self.plain
         if ops is None:
-            ops = [op for name, one in resources.items() for op in one.diff(self.actual[name], self.wanted[name])]
-        return [(op, *resources[op.resource].show(op)) for op in ops]
+            ops = [op for name, one in _RESOURCES.items() for op in one.diff(self.actual[name], self.wanted[name])]
+        return [(op, *_RESOURCES[op.resource].show(op)) for op in ops]
 
 
 def parse(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Spec[Any]]:
@@ -119,14 +116,19 @@ def order(ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
     return [batch for _turn, batch in sorted(batches.items(), key=lambda item: item[0])]
 
 
+def effects_of(links: Sequence[Op[Any]], bridges: Sequence[Op[Any]]) -> Effects:
+    """What operations on devices do to what lives on them. Pure."""
+    return Links.effects(links).merged(Bridges.effects(bridges))
+
+
 def plan(actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
     """The operations that lead from one state to the other, consequences of device operations included. Pure."""
-    links = _LINKS.diff(actual.get(_LINKS.name, {}), wanted.get(_LINKS.name, {}))
-    effects = Links.effects(links)
+    made = {one.name: one.diff(actual.get(one.name, {}), wanted.get(one.name, {})) for one in (_LINKS, _BRIDGES)}
+    effects = effects_of(made[_LINKS.name], made[_BRIDGES.name])
     ops: List[Op[Any]] = []
     for resource in ORDER:
-        if resource is _LINKS:
-            ops += links
+        if resource.name in made:
+            ops += made[resource.name]
             continue
         before, after = actual.get(resource.name, {}), wanted.get(resource.name, {})
         if effects:
@@ -142,120 +144,69 @@ def prepare(host: Host, specs: Dict[str, Spec[Any]]) -> Transaction:
     links = specs[_LINKS.name]
     named = {key[0] for key in set(links.present) | links.absent}
     devices = named.union(*(devices_of(spec.present) | spec.purge_devices for spec in specs.values()))
-    actual: State = {}
-    wanted: State = {}
+    actual: State = {resource.name: {} for resource in ORDER}
+    wanted: State = {resource.name: {} for resource in ORDER}
 
     def read(resource: Resource[Any], reach: Set[str]) -> None:
-        host.session.account = resource.name
-        spec = specs[resource.name]
-        actual[resource.name] = resource.read(host, spec, reach)
-        wanted[resource.name] = resource.wanted(actual[resource.name], spec)
+        name, spec = resource.name, specs[resource.name]
+        host.session.account = name
+        actual[name] = resource.read(host, spec, reach)
+        wanted[name] = resource.wanted(actual[name], spec)
+
+    def compare(resource: Resource[Any]) -> List[Op[Any]]:
+        return resource.diff(actual[resource.name], wanted[resource.name])
 
     read(_LINKS, named)
-    effects = Links.effects(_LINKS.diff(actual[_LINKS.name], wanted[_LINKS.name]))
-    shaken = effects.lost | effects.removed | effects.new_mac
+    read(_BRIDGES, set())
+    effects = effects_of(compare(_LINKS), compare(_BRIDGES))
+    gone = effects.removed & effects.bridges
+    if gone:
+        # With all that hangs on them.
+        read(_BRIDGES, gone)
     for resource in ORDER:
-        if resource is _LINKS:
+        if resource in (_LINKS, _BRIDGES):
             continue
-        spec = specs[resource.name]
-        # What nobody asked about is read where it has to be put back.
+        spec, shaken = specs[resource.name], resource.shaken(effects)
+        # What nobody asked about is read where it has to be put back, now or in an undo.
         if resource.asked(spec) or shaken:
             read(resource, resource.reach(spec, devices) | shaken)
-        else:
-            actual[resource.name], wanted[resource.name] = {}, {}
+            if resource.name == Addresses.name:
+                # With its last address a device loses what it knows of that protocol: when one is removed, or an undo takes
+                # back one that is added.
+                touched = {op.entry.device for op in compare(resource)}
+                effects.interrupted |= {device for device in touched if host.index(device) is not None}
     ops, effects = plan(actual, wanted)
     ordered = [op for batch in order(ops) for op in batch]
     return Transaction(specs, devices, actual, wanted, ordered, None if effects else ops)
 
 
-def apply(host: Host, transaction: Transaction) -> None:
-    """Carry it out, or leave the host as it was and raise OverlayError."""
-    _refuse_missing_devices(host, transaction)
-    failures = _carry_out(host, transaction.ops)
-    if not failures:
-        return
-    lines = ["%s; %s" % (failure.op, failure.reason) + _remedy(failure) for failure in failures[:_SHOWN]]
-    if len(failures) > _SHOWN:
-        lines.append("and %d more" % (len(failures) - _SHOWN))
-    try:
-        undone = _roll_back(host, transaction)
-    except (OverlayError, NetlinkError, OSError) as error:
-        undone = "UNDOING FAILED, the host is in between: %s" % error
-    raise OverlayError("%d of %d operations failed. %s\n%s" % (len(failures), len(transaction.ops), undone, "\n".join(lines)))
+def carry_out(host: Host, ops: Sequence[Op[Any]], go_on: bool = False) -> Tuple[List[Failure], List[Op[Any]]]:
+    """Carry operations out; those that failed, and all of the batches that were begun.
 
-
-def _refuse_missing_devices(host: Host, transaction: Transaction) -> None:
-    """Not in check mode: there, an earlier task may only have predicted the device."""
-    makers = (_LINKS.name, Bridges.name)
-    made = {op.entry.name for op in transaction.ops if op.resource in makers and op.after is not None}
-    needed = {getattr(op.after, "device", None): op.resource for op in transaction.ops if op.after is not None}
-    missing = {
-        device: resource for device, resource in needed.items() if device and device not in made and host.index(device) is None
-    }
-    if missing:
-        words = ("%s: there is no device %s" % (resource, device) for device, resource in sorted(missing.items()))
-        raise OverlayError("%s. List it under vxlan_link, or make it first. Nothing was changed" % "; ".join(words))
-
-
-def _carry_out(host: Host, ops: Sequence[Op[Any]]) -> List[Failure]:
-    resources = {resource.name: resource for resource in ORDER}
+    @param go_on: not to stop at what fails, as in an undo
+    """
+    failures: List[Failure] = []
+    begun: List[Op[Any]] = []
     for batch in order(ops):
         host.session.account = batch[0].resource
-        try:
-            failures = resources[batch[0].resource].apply(host, batch)
-        except Exception as error:  # whatever it is, what was done has to be undone
-            failures = [Failure(batch[0], str(error) or repr(error))]
-        if failures:
-            return failures
-    return []
+        begun += batch
+        while batch:
+            failed = _apply_batch(host, batch)
+            failures += failed
+            if not failed or not go_on or not _RESOURCES[batch[0].resource].stops:
+                break
+            # One operation after the other: those behind the failed one have not been tried.
+            batch = batch[batch.index(failed[-1].op) + 1 :] if failed[-1].op in batch else []
+        if failures and not go_on:
+            break
+    return failures, begun
 
 
-def _roll_back(host: Host, transaction: Transaction) -> str:
-    host.rolling_back = True
-    host.indexes.clear()
-    touched = {(op.resource, op.entry.key) for op in transaction.ops}
-    now: State = {}
-    before: State = {}
-    for resource in ORDER:
-        host.session.account = resource.name
-        snapshot = transaction.actual[resource.name]
-        keys = {key for name, key in touched if name == resource.name}
-        found: Dict[Key, Any] = {}
-        if snapshot or keys:
-            spec = transaction.specs[resource.name]
-            if resource is _LINKS:
-                reach = {key[0] for key in keys | set(snapshot)}
-            else:
-                reach = resource.reach(spec, transaction.devices) | devices_of(snapshot)
-            found = resource.read(host, spec, reach)
-        now[resource.name] = found
-        # Only what this transaction touched goes; what came from elsewhere meanwhile stays.
-        before[resource.name] = {key: entry for key, entry in found.items() if key not in keys}
-        before[resource.name].update(snapshot)
-    ops, _effects = plan(now, before)
-    failures = _carry_out(host, ops)
-    if failures:
-        raise OverlayError("; ".join("%s: %s" % (failure.op, failure.reason) for failure in failures))
-    return "What was done before was undone; the host is as it was."
-
-
-_REMEDIES = (
-    ("EPERM", "run the play with become: true"),
-    ("EEXIST", "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan"),
-    ("EAFNOSUPPORT", "the address must be of the same family as the device's own outer address"),
-    ("ENODEV", "the device is gone since it was read: run again"),
-    ("ENETDOWN", "the device is down: set up: true on it"),
-    ("ENETUNREACH", "the gateway is not reachable through the device: set onlink: true"),
-    ("EOPNOTSUPP", "this kernel does not support the value on this kind of device"),
-    ("ENOBUFS", "the kernel's table is full: raise net.ipv4.neigh.default.gc_thresh3"),
-)
-
-
-def _remedy(failure: Failure) -> str:
-    for name, text in _REMEDIES:
-        if failure.reason.startswith(name + ":"):
-            return ". What to do: %s" % text
-    return ""
+def _apply_batch(host: Host, batch: Sequence[Op[Any]]) -> List[Failure]:
+    try:
+        return _RESOURCES[batch[0].resource].apply(host, batch)
+    except Exception as error:  # whatever it is, what was done has to be undone
+        return [Failure(batch[0], str(error) or repr(error))]
 
 
 def result(transaction: Transaction, host: Host) -> Dict[str, Any]:

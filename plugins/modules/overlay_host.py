@@ -13,7 +13,8 @@ author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Reads devices, addresses, neighbours, FDB, routes, firewall rules, settings and files, works out what differs, and brings it
     to what is wanted, additions first and in the order in which they depend on each other, removals last.
-  - All or nothing. Where an operation fails, what was done is undone, and the error names the entry, the reason and a remedy.
+  - All or nothing. Where an operation fails, what was done is undone, and the error names the entry, the reason and a remedy,
+    and what could not be undone, where there is any.
   - Each option takes what the module of that name takes, as a list of option sets.
 
 extends_documentation_fragment:
@@ -68,8 +69,8 @@ options:
     elements: dict
   bridge:
     description:
-      - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias) and C(addresses). Those with our mark that are not listed
-        are removed.
+      - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias), C(addresses), and C(accept_ra) and C(autoconf) as for
+        M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed.
     type: list
     elements: dict
   sandbox:

@@ -118,6 +118,16 @@ options:
   up:
     description: Whether the device shall be up. Without it, it shall.
     type: bool
+  accept_ra:
+    description:
+      - Whether it takes router advertisements, as C(net.ipv6.conf.DEVICE.accept_ra); V(2) also where the host forwards.
+      - A device without IPv6 takes none, so that V(0) is no difference there.
+    type: int
+    choices: [0, 1, 2]
+  autoconf:
+    description: Whether it gives itself addresses from them, as C(net.ipv6.conf.DEVICE.autoconf).
+    type: int
+    choices: [0, 1]
   addresses:
     description: The addresses with prefix length that the device shall have, and no others but link-local ones.
     type: list
@@ -225,6 +235,16 @@ options:
       up:
         description: Whether the device shall be up. Without it, it shall.
         type: bool
+      accept_ra:
+        description:
+          - Whether it takes router advertisements, as C(net.ipv6.conf.DEVICE.accept_ra); V(2) also where the host forwards.
+          - A device without IPv6 takes none, so that V(0) is no difference there.
+        type: int
+        choices: [0, 1, 2]
+      autoconf:
+        description: Whether it gives itself addresses from them, as C(net.ipv6.conf.DEVICE.autoconf).
+        type: int
+        choices: [0, 1]
       addresses:
         description: The addresses with prefix length that the device shall have, and no others but link-local ones.
         type: list

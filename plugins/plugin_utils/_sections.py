@@ -14,6 +14,8 @@ MARK = "agentless.overlay:"
 # What is for all: the key of head-end replication in an FDB.
 ZERO_MAC = "00:00:00:00:00:00"
 SUBNET_ENV = "/run/flannel/subnet.env"
+# Whoever could send a router advertisement to a device of ours is a container or a peer, not a router of the host's.
+NO_ADVERTISEMENTS = {"accept_ra": 0, "autoconf": 0}
 Sections = dict[str, list[dict[str, Any]]]
 
 
@@ -115,6 +117,7 @@ def _device(network: Mapping[str, Any], own: Mapping[str, Any], **more: Any) -> 
         "mtu": network["mtu"],
         "alias": MARK + network["name"],
         "up": True,
+        **NO_ADVERTISEMENTS,
         **more,
         **network["link"],
     }
@@ -258,6 +261,7 @@ def _flat(sections: Sections, network: Mapping[str, Any], node: str) -> None:
                 "mac": own["vtep_mac"],
                 "mtu": network["mtu"],
                 "alias": MARK + network["name"],
+                **NO_ADVERTISEMENTS,
                 "addresses": gateways,
             }
         )
@@ -306,6 +310,7 @@ def _by_hand(sections: Sections, network: Mapping[str, Any]) -> None:
             "name": network["bridge"],
             "mtu": network["mtu"],
             "alias": MARK + network["name"],
+            **NO_ADVERTISEMENTS,
             "addresses": [f"{network['gateway']}/{length}"],
         }
     )

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -417,6 +418,16 @@ class Namespace:
         assert not again["changed"] and again["operations"] == [], again["operations"]
         assert not any(counter["messages"] for counter in again["counters"].values())
         return done
+
+
+def failing(folder: Path, program: str, when: str) -> tuple[str, ...]:
+    """A command before the module that puts a program first in PATH, which fails with some arguments."""
+    real = shutil.which(program)
+    (folder / program).write_text(
+        f'#!/bin/sh\ncase " $* " in *"{when}"*) echo "{program}: no space left" >&2; exit 1;; esac\nexec {real} "$@"\n'
+    )
+    (folder / program).chmod(0o755)
+    return ("env", f"PATH={folder}:{os.environ['PATH']}")
 
 
 def mitogen() -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import ROOT, Namespace, lines
+from labs import ROOT, Namespace, failing, lines
 
 LINK = {
     "name": "vx",
@@ -424,26 +424,36 @@ def test_a_failure_after_the_network_part_undoes_it(namespace: Namespace) -> Non
     assert "agentless" not in after[1] and after[1].splitlines()[-1] == before[1].splitlines()[-1]
 
 
-def test_a_failure_undoes_bridges_and_namespaces(namespace: Namespace) -> None:
+def test_a_failure_undoes_bridges_and_namespaces(namespace: Namespace, tmp_path: Path) -> None:
     """What was there is there again as it was, with what was on it; what was not is gone."""
+    rules = [{"network": "x", "cidrs": ["172.16.0.0/16"], "bridge": "br.7"}]
+    namespace.converge("overlay_host", firewall=rules)
     bridge = {"name": "br.7", "mac": mac(7), "mtu": 1450, "alias": "agentless.overlay:x", "addresses": ["172.16.1.254/16"]}
     inside = {"network": "x", "bridge": "br.7", "gateway": "172.16.1.254", "mtu": 1450}
     first = {"name": f"{namespace.name}-a", "address": "172.16.1.1/16", **inside}
     second = {"name": f"{namespace.name}-b", "address": "172.16.1.2/16", **inside}
     namespace.converge("overlay_host", bridge=[bridge], sandbox=[first])
     inner = f"ip -n {namespace.name}-a"
-    look = f"ip -br link | grep -v ao; ip -4 -br address; {inner} -br -4 address | sed 's/@[a-z0-9]*//'; {inner} route"
+    look = (
+        f"ip -br link | grep -v ao; ip -4 -br address; {inner} -br -4 address | sed 's/@[a-z0-9]*//; s/  */ /g'; {inner} route"
+    )
     before = namespace.sh(look)
     for wanted in (
         {"bridge": [{**bridge, "mtu": 1400, "addresses": ["172.16.9.254/16"]}], "sandbox": [first, second]},
-        {"bridge": [], "sandbox": []},
+        # Removals: the firewall's comes after that of the bridge.
+        {"bridge": [], "sandbox": [], "firewall": []},
         {
             "bridge": [bridge, {**bridge, "name": "br.8", "mac": mac(8), "addresses": []}],
             "sandbox": [{**first, "gateway": "172.16.1.9"}],
         },
     ):
-        answer = namespace.module("overlay_host", fails=True, **wanted, files=[{"path": "/proc/nowhere/file", "content": "x"}])
+        if "firewall" in wanted:
+            options, wrapper = {}, failing(tmp_path, "nft", " -f ")
+        else:
+            options, wrapper = {"files": [{"path": "/proc/nowhere/file", "content": "x"}]}, ()
+        answer = namespace.module("overlay_host", fails=True, wrapper=wrapper, **wanted, **options)
         assert "the host is as it was" in answer["msg"], answer["msg"]
+        assert ("firewall: remove" in answer["msg"]) is ("firewall" in wanted)
         assert namespace.sh(look) == before
         assert f"{namespace.name}-b" not in namespace.sh("ip netns list")
     # Half of one, as a run leaves it that is killed, is made whole; and somebody else's namespace is not taken.
@@ -456,7 +466,7 @@ def test_a_failure_undoes_bridges_and_namespaces(namespace: Namespace) -> None:
         assert f"there is a namespace {namespace.name}-b already" in answer["msg"]
     finally:
         namespace.sh(f"ip netns del {namespace.name}-b")
-    namespace.converge("overlay_host", bridge=[], sandbox=[])
+    namespace.converge("overlay_host", bridge=[], sandbox=[], firewall=[])
     assert namespace.name + "-a" not in namespace.sh("ip netns list") and "br.7" not in namespace.sh("ip link")
 
 

@@ -23,10 +23,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils import (
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
-from ansible_collections.agentless.overlay.plugins.module_utils._links import Link
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError, Resource, sort_key
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route
+from ansible_collections.agentless.overlay.plugins.module_utils._vxlan import Link
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import MARK, host_sections, probe_targets
 
