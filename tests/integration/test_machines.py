@@ -521,9 +521,10 @@ def test_a_docker_that_lost_direct_routing_is_found(lab: Machines) -> None:
     """dockerd does not tell this setting; its rules do."""
     lab.sh("forky", f"sed -i /allow-direct/d /etc/docker/daemon.json; {RESTART}")
     assert lab.pairs() != []
-    found = lab.play("--check", "--diff", "--limit", "forky")
+    refused = lab.play("--check", "--limit", "forky")
+    assert refused.code == 2 and "has to restart (allow-direct-routing is not in force)" in refused.text, refused.output
+    found = lab.play("--check", "--diff", "--limit", "forky", "-e", "overlay_docker_restart=always")
     assert found.diffs["forky"]["docker_bip"][-1] == '+"allow-direct-routing": true'
-    assert "has to restart (allow-direct-routing is not in force)" in found.text
     lab.converge("-e", "overlay_docker_restart=always")
     assert lab.pairs(seconds=5) == []
     unchanged(lab)
