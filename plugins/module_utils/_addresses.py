@@ -161,6 +161,8 @@ class Addresses(OnDevice[Address]):
                 messages.append((op, self.message(host, Op(self.name, None, op.after))))
         removing = {op.entry.device for op in ops if op.before is not None and ":" not in op.entry.address}
         shared = {entry.device for entry in self.read(host, Spec(), removing).values() if entry.secondary}
+        # Who steps behind another does so when that is there, in the same batch.
+        shared |= {op.entry.device for op in ops if op.before is not None and op.after is not None}
         with keep_secondaries(shared):
             failed = host.session.write([message for _op, message in messages])
         return [Failure(messages[index][0], str(error)) for index, error in sorted(failed.items())]

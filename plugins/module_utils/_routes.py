@@ -194,7 +194,7 @@ def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
             one = added.pop(slot)
             instead[one.entry.key] = replace(one, before=op.before)
         else:
-            joined.append(replace(op, early=op.after is None and slot in taken))
+            joined.append(replace(op, early=True) if op.after is None and slot in taken else op)
     return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
 
 
@@ -296,6 +296,12 @@ class Routes(OnDevice[Route]):
         # What the kernel made comes back by itself, or for a good reason does not.
         ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic]
         return _join(ops)
+
+    def owned(self, entry: Route) -> bool:
+        return entry.protocol == ROUTE_PROTOCOL
+
+    def extra(self, entry: Route, spec: Spec[Route]) -> bool:
+        return entry.leftover or self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
 
     def forgo(self, op: Op[Route]) -> List[str]:
         if op.after is not None or not op.entry.leftover:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Addresses
 from ansible_collections.agentless.overlay.plugins.module_utils._bridges import Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._links import Links
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import (
@@ -73,7 +74,7 @@ class _Undo:
         """What was shaken: by operations on devices, and by addresses, of which the last takes its protocol along."""
         devices = [[op for op in self.begun if op.resource == name] for name in (Links.name, Bridges.name)]
         effects = effects_of(*devices)
-        effects.interrupted |= {op.entry.device for op in self.begun if op.resource == "address"}
+        effects.interrupted |= {op.entry.device for op in self.begun if op.resource == Addresses.name}
         return effects
 
     def _read(self, resource: Resource[Any], snapshot: Dict[Key, Any], keys: Set[Key]) -> Dict[Key, Any]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Namespace
+from labs import Namespace, failing
 
 LINK = {"name": "dev1", "vni": 88, "port": 4789, "local": "10.1.1.1", "mac": "02:00:00:00:00:01", "mtu": 1450}
 BRIDGE = {"name": "dev1", "mac": "02:00:00:00:00:01", "mtu": 1450, "alias": "agentless.overlay:x"}
@@ -80,6 +81,23 @@ def test_an_undone_change_leaves_who_stands_first(namespace: Namespace, pyroute2
     answer = namespace.module("overlay_host", pyroute2, fails=True, **wanted)
     assert "the host is as it was" in answer["msg"]
     assert sorted(found(namespace)) == sorted(before)
+
+
+def test_an_undone_change_puts_the_first_before_the_only_other(namespace: Namespace, pyroute2: str, tmp_path: Path) -> None:
+    """What goes behind comes there with nothing else behind it before."""
+    namespace.converge("overlay_host", pyroute2, **options("bridge", []))
+    for address in ("10.0.0.9/24", "10.0.0.5/24"):
+        namespace.sh(f"ip address add {address} dev dev1")
+    namespace.sh("ip route add 10.55.0.0/24 via 10.0.0.7 dev dev1")
+    before, way = found(namespace), namespace.sh("ip route show 10.55.0.0/24")
+    rules = {"firewall": [{"network": "x", "cidrs": ["10.0.0.0/24"], "bridge": "dev1"}]}
+    namespace.converge("overlay_host", pyroute2, **rules)
+    # The rules go after the addresses.
+    wrapper = failing(tmp_path, "nft", " -f ")
+    wanted = {**options("bridge", ["10.0.0.5/24"]), "firewall": []}
+    answer = namespace.module("overlay_host", pyroute2, fails=True, wrapper=wrapper, **wanted)
+    assert "the host is as it was" in answer["msg"], answer["msg"]
+    assert found(namespace) == before and namespace.sh("ip route show 10.55.0.0/24") == way
 
 
 def test_random_sets_of_addresses(namespace: Namespace) -> None:

@@ -19,12 +19,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils import (
     _docker_networks,
     _dockerd,
     _transaction,
+    _undo,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
+from ansible_collections.agentless.overlay.plugins.module_utils._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError, Resource, sort_key
+from ansible_collections.agentless.overlay.plugins.module_utils._resource import Failure, Host, OverlayError, Resource, sort_key
 from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route
 from ansible_collections.agentless.overlay.plugins.module_utils._vxlan import Link
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
@@ -109,6 +111,50 @@ def test_a_device_that_takes_over_vni_and_port_waits_for_the_old_one() -> None:
     elsewhere = Link("old", vni=77, port=4789, local="10.0.0.1", alias=MARK + "x")
     ops, _effects = _transaction.plan(state(elsewhere), state(LINK))
     assert kinds(ops) == ["vxlan_link add", "vxlan_link remove"]
+
+
+def test_a_route_of_others_is_replaced_or_goes_first() -> None:
+    """Of IPv4 the kernel replaces one by another; of IPv6 it could replace that of a third."""
+    for dst, before, kinds_of in (
+        ("10.88.2.0/24", Route("10.88.2.0/24", "eth0", protocol=4), ["route_entry change"]),
+        ("fd88:2::/64", Route("fd88:2::/64", "eth0", protocol=4), ["route_entry remove", "route_entry add"]),
+    ):
+        ours = Route(dst, "vx", "fd99::2" if ":" in dst else "10.88.2.0", True)
+        for found, wanted in ((before, ours), (ours, before)):
+            ops, _effects = _transaction.plan(state(LINK, found), state(LINK, wanted))
+            assert kinds(ops) == kinds_of
+    moved = Route("fd88:2::/64", "vy", "fd99::2", True)
+    ops, _effects = _transaction.plan(state(LINK, ours), state(LINK, moved))
+    assert kinds(ops) == ["route_entry change"]
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 9])
+def test_routes_of_the_kernel_are_never_made(protocol: int) -> None:
+    route = Route("fe80::/64", "vx", protocol=protocol, metric=256)
+    changed = Link("vx", vni=99, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
+    ops, _effects = _transaction.plan(state(LINK, route), state(changed, route))
+    assert kinds(ops) == ["vxlan_link re-create"]
+    assert route.key != Route("fe80::/64", "eth0", protocol=protocol, metric=256).key
+
+
+def test_an_undo_says_what_is_not_as_it_was() -> None:
+    assert _undo.tell([], [], {}, []) == "What was done before was undone; the host is as it was."
+    ops, _effects = _transaction.plan(state(LINK), state(LINK, ROUTE))
+    said = _undo.tell(ops, [Failure(ops[0], "EPERM: no")], {"docker_network": "dockerd is silent"}, [])
+    assert "as it was" not in said
+    assert "docker_network could not be looked at (dockerd is silent)" in said
+    assert "still to do is route_entry: add 10.88.2.0/24 via 10.88.2.0 dev vx proto 157 onlink; EPERM: no" in said
+
+
+def test_what_goes_down_is_read_for_an_undo() -> None:
+    """What it loses was asked for, and is as it was only if an undo brings it back."""
+    from dataclasses import replace
+
+    for change in ({"up": False}, {"mtu": 1200}):
+        ops, effects = _transaction.plan(state(LINK), state(replace(LINK, **change)))
+        assert kinds(ops) == ["vxlan_link change"] and not effects and effects.shaken == {"vx"}
+    _ops, effects = _transaction.plan({"bridge": {("br",): Bridge("br", mtu=1450)}}, {})
+    assert effects.removed == effects.bridges == {"br"}
 
 
 def test_zero_macs_are_told_apart_by_destination() -> None:
