@@ -59,6 +59,8 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
                 "+vxlan.88 mac {own}",
                 "+vxlan.88 mtu 1450",
                 "+vxlan.88 alias agentless.overlay:demo",
+                "+vxlan.88 accept_ra 0",
+                "+vxlan.88 autoconf 0",
                 "+vxlan.88 up true",
             ],
             "address": ["+10.88.50.0/32 dev vxlan.88"],
@@ -71,6 +73,7 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
         # Everything else as it was, so that the VNI is the one difference.
         "ip link del vxlan.88 && "
         "ip link add vxlan.88 address {own} mtu 1450 type vxlan id 99 local 192.168.65.3 dstport 4789 nolearning && "
+        "for one in accept_ra autoconf; do echo 0 >/proc/sys/net/ipv6/conf/vxlan.88/$one; done && "
         "ip link set vxlan.88 alias agentless.overlay:demo up && ip address add 10.88.50.0/32 dev vxlan.88 && "
         "ip neigh add 10.88.87.0 dev vxlan.88 lladdr {mac} && bridge fdb add {mac} dev vxlan.88 dst 192.168.65.4 && "
         "ip route add 10.88.87.0/24 via 10.88.87.0 dev vxlan.88 onlink proto 157",
