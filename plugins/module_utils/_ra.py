@@ -16,18 +16,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._errors import O
 # Options of a device, named after the files that hold them.
 OPTIONS = ("accept_ra", "autoconf")
 _FILE = "/proc/sys/net/ipv6/conf/%s/%s"
+_NEIGHBOURS = "/proc/sys/net/ipv6/neigh/%s/%s"
+# What the kernel begins with (include/net/ndisc.h), in milliseconds; a network namespace does not show its default.
+_TIMES = {"base_reachable_time_ms": 30000, "retrans_time_ms": 1000}
 
 
 def read_settings(device: str) -> Dict[str, Any]:
     """The settings of a device; None where it has no IPv6: the kernel has not, or its MTU is too small."""
-    found: Dict[str, Optional[int]] = {}
-    for option in OPTIONS:
-        try:
-            with open(_FILE % (device, option), encoding="ascii") as handle:
-                found[option] = int(handle.read())
-        except FileNotFoundError:
-            found[option] = None
-    return found
+    return {option: _read(_FILE % (device, option)) for option in OPTIONS}
 
 
 def differs(found: Optional[int], wanted: Optional[int]) -> bool:
@@ -47,5 +43,27 @@ def write_settings(device: str, entry: Any, before: Any) -> None:
             continue
         if found[option] is None:
             raise OverlayError("%s has no IPv6, and so no %s: give it an MTU of at least 1280" % (device, option))
+        if option == "accept_ra" and wanted == 0 and before is not None:
+            _forget_advertised(device, entry.mtu)
         with open(_FILE % (device, option), "w", encoding="ascii") as handle:
             handle.write(str(wanted))
+
+
+def _forget_advertised(device: str, mtu: Optional[int]) -> None:
+    """Give back its own values to what else an advertisement sets: hop limit, MTU, and how long neighbours are believed."""
+    values = {_FILE % (device, "hop_limit"): _read(_FILE % ("default", "hop_limit")), _FILE % (device, "mtu"): mtu}
+    for name, kernels in _TIMES.items():
+        default = _read(_NEIGHBOURS % ("default", name))
+        values[_NEIGHBOURS % (device, name)] = kernels if default is None else default
+    for path, value in values.items():
+        if value is not None and _read(path) not in (None, value):
+            with open(path, "w", encoding="ascii") as handle:
+                handle.write(str(value))
+
+
+def _read(path: str) -> Optional[int]:
+    try:
+        with open(path, encoding="ascii") as handle:
+            return int(handle.read())
+    except FileNotFoundError:
+        return None

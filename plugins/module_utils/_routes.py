@@ -343,6 +343,8 @@ class Routes(OnDevice[Route]):
             attrs.append(("RTA_PRIORITY", entry.metric))
         if op.after is None:
             return Message(RTM_DELROUTE, 0, rtmsg, fields, attrs)
-        # Where there was none that we know of, one that is there all the same is somebody else's.
-        how = NLM_F_APPEND if op.before is None else NLM_F_REPLACE
+        # Where there was none that we know of, one that is there all the same is somebody else's: ours goes before it, and
+        # what is put back of others behind it.
+        behind = 0 if entry.protocol == ROUTE_PROTOCOL else NLM_F_APPEND
+        how = behind if op.before is None else NLM_F_REPLACE
         return Message(RTM_NEWROUTE, NLM_F_CREATE | how, rtmsg, fields, attrs)

@@ -98,16 +98,33 @@ def roll_back(host: Host, transaction: Transaction, begun: Sequence[Op[Any]]) ->
         failures, _begun = carry_out(host, ops, go_on=True)
     resources = {resource.name: resource for resource in ORDER}
     forgone = [words for op in begun for words in resources[op.resource].forgo(op)]
-    return tell(ops, failures, undo.unread, forgone)
+    makers = (Links.name, Bridges.name)
+    remade = [op.before.name for op in begun if op.resource in makers and op.before and (op.after is None or op.recreate)]
+    return tell(ops, failures, undo.unread, forgone, remade)
 
 
-def tell(ops: Sequence[Op[Any]], failures: Sequence[Failure], unread: Dict[str, str], forgone: Sequence[str]) -> str:
-    """What there is to say of an undo, from what still differs and why, and what nobody could look at. Pure."""
+def tell(
+    ops: Sequence[Op[Any]],
+    failures: Sequence[Failure],
+    unread: Dict[str, str],
+    forgone: Sequence[str],
+    remade: Sequence[str] = (),
+) -> str:
+    """What there is to say of an undo, from what still differs and why, and what nobody could look at. Pure.
+
+    @param remade: devices that were removed and are there again; not all that others had on them is read and put back
+    """
     reasons = {str(failure.op): failure.reason for failure in failures}
     lines = ["%s could not be looked at (%s)" % item for item in unread.items()]
     lines += ["still to do is %s%s" % (op, "; " + reasons[str(op)] if str(op) in reasons else "") for op in ops]
     lines += forgone
-    if not lines:
+    if not lines and not remade:
         return "What was done before was undone; the host is as it was."
+    if not lines:
+        return (
+            "What was done before was undone; the host is as it was, as far as this collection reads it. %s had to be made "
+            "again, which takes along what others have on it in other routing tables, with several next hops or metrics of "
+            "their own, as devices on top, and as settings of the device." % ", ".join(sorted(set(remade)))
+        )
     more = ["and %d more" % (len(lines) - SHOWN)] if len(lines) > SHOWN else []
     return "What was done before was undone, but for this: %s." % ". ".join(lines[:SHOWN] + more)

@@ -26,9 +26,10 @@ device, prefix, valid = sys.argv[1:]
 lifetime = int(valid) & 0xffffffff
 out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
 out.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-head = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+head = struct.pack(">BBHBBHII", 134, 0, 0, 3, 0, 1800, 7000, 9000)
 option = struct.pack(">BBBBIII", 3, 4, 64, 0xc0, lifetime, lifetime, 0) + socket.inet_pton(socket.AF_INET6, prefix)
-out.sendto(head + option, ("ff02::1", 0, 0, socket.if_nametoindex(device)))
+mtu = struct.pack(">BBHI", 5, 1, 0, 1280)
+out.sendto(head + option + mtu, ("ff02::1", 0, 0, socket.if_nametoindex(device)))
 """
 NO_DAD = "sysctl -q net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0"
 KINDS: dict[str, dict[str, Any]] = {
@@ -104,6 +105,12 @@ def believed(namespace: Namespace, device: str = "br.90") -> list[str]:
     return [re.sub(r"[0-9]+sec", "", line) for line in kept]
 
 
+def beliefs(namespace: Namespace) -> list[str]:
+    """What else an advertisement sets on the bridge: hop limit, MTU, and how long neighbours are believed."""
+    names = ("conf/br.90/hop_limit", "conf/br.90/mtu", "neigh/br.90/base_reachable_time_ms", "neigh/br.90/retrans_time_ms")
+    return namespace.sh("sysctl " + " ".join("net/ipv6/" + name for name in names)).splitlines()
+
+
 def settings(namespace: Namespace, *devices: str) -> set[str]:
     shown = (namespace.sh(f"sysctl -n net/ipv6/conf/{device}/accept_ra net/ipv6/conf/{device}/autoconf") for device in devices)
     return {" ".join(said.split()) for said in shown}
@@ -134,6 +141,7 @@ def test_a_container_cannot_become_the_hosts_router(namespace: Namespace, contai
 def test_a_host_that_believed_one_is_mended(namespace: Namespace, container: Namespace, pyroute2: str, stepwise: bool) -> None:
     sections = planned()
     namespace.module("overlay_host", pyroute2, **without_mend(sections))
+    own = beliefs(namespace)
     attach(namespace, container, "br.90")
     attach(namespace, container)
     # A true router on the physical device, which is nobody's business here; and a network that is announced for ever.
@@ -141,6 +149,7 @@ def test_a_host_that_believed_one_is_mended(namespace: Namespace, container: Nam
     advertise(namespace, container)
     advertise(namespace, container, prefix="2001:db8:bade::", valid=-1)
     assert len(believed(namespace)) == 5, believed(namespace)
+    assert not set(beliefs(namespace)) & set(own), "all four are those of the advertisement"
     physical = believed(namespace, "eth0")
     assert len(physical) == 3
     if stepwise:
@@ -156,7 +165,7 @@ def test_a_host_that_believed_one_is_mended(namespace: Namespace, container: Nam
         assert lines(done, "bridge") == ["-br.90 accept_ra 1", "-br.90 autoconf 1", "+br.90 accept_ra 0", "+br.90 autoconf 0"]
         assert sum(line.startswith("-br.90 2001:db8:") or "2001:db8:" in line for line in lines(done, "address")) == 2
     assert len(lines(done, "route_entry")) == 3
-    assert believed(namespace) == []
+    assert believed(namespace) == [] and beliefs(namespace) == own
     assert believed(namespace, "eth0") == physical
     advertise(namespace, container)
     assert believed(namespace) == [] and settings(namespace, "br.90", "vxlan.90") == {"0 0"}

@@ -134,3 +134,38 @@ def test_what_the_kernel_made_is_refused_where_ours_shall_be(wired: Namespace, p
     answer = wired.module("route_entry", pyroute2, fails=True, **{**ROUTE, "device": "vx1", "dst": "fd88:3::/64"})
     assert "a router of this host's own network leads to fd88:3::/64" in answer["msg"]
     assert routes(wired) == before
+
+
+def test_the_first_of_two_routes_in_one_place_stays_the_first(wired: Namespace, pyroute2: str) -> None:
+    """Of IPv4 the kernel uses the first, whatever its protocol."""
+
+    def wish(port: int) -> dict[str, object]:
+        route = {"dst": "10.88.2.0/24", "gateway": "10.88.2.0", "onlink": True, "device": "vx1"}
+        link = {"name": "vx1", **LINK, "port": port, "addresses": ["10.88.1.0/32"]}
+        return {
+            "vxlan_link": [{"entries": [link], "purge": True}],
+            "route_entry": [{"entries": [route], "purge": True}],
+        }
+
+    wired.converge("overlay_host", pyroute2, **wish(4789))
+    wired.sh("ip route append 10.88.2.0/24 dev eth0 proto static")
+    before = wired.sh("ip route show 10.88.2.0/24")
+    assert before.splitlines()[0].startswith("10.88.2.0/24 via 10.88.2.0 dev vx1")
+    wired.converge("overlay_host", pyroute2, **wish(8472))
+    assert wired.sh("ip route show 10.88.2.0/24") == before
+    broken = [{"path": "/proc/nowhere/file", "content": ""}]
+    answer = wired.module("overlay_host", pyroute2, fails=True, **wish(4789), files=broken)
+    assert "as far as this collection reads it. vx1 had to be made again" in answer["msg"]
+    assert wired.sh("ip route show 10.88.2.0/24") == before
+
+
+def test_a_purge_takes_our_own_only(wired: Namespace, pyroute2: str) -> None:
+    """Also on a device on which routes of ours are listed, and of ours also those that no listed device has."""
+    wired.sh("ip route add default via 10.1.1.254 proto static; ip route add 172.18.0.0/16 via 10.1.1.77 dev eth0 proto bird")
+    others = routes(wired)
+    wired.converge("route_entry", pyroute2, device="eth0", purge=True, entries=[{"dst": "10.88.9.0/24", "gateway": "10.1.1.9"}])
+    wired.converge("route_entry", pyroute2, entries=[{"dst": "10.88.8.0/24", "gateway": "10.1.1.8"}], purge=True)
+    ours = wired.json("ip -j route show proto 157")
+    assert [route["dst"] for route in ours] == ["10.88.8.0/24"]
+    wired.converge("route_entry", pyroute2, entries=[], purge=True)
+    assert routes(wired) == others

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from labs import Namespace, failing, module_paths, run
 
-AS_IT_WAS = "What was done before was undone; the host is as it was."
+# Followed by what is not read, where a device had to be made again.
+AS_IT_WAS = "What was done before was undone; the host is as it was"
 NO_DAD = "sysctl -q net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0"
 LOOK = {
     "link": "ip -j -d link",
@@ -213,6 +214,7 @@ def test_a_dockerd_that_dies_stops_no_undo(namespace: Namespace, pyroute2: str, 
 INJECT = """
 import json, sys
 from ansible_collections.agentless.overlay.plugins.module_utils import _module, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import Failure, Host, OverlayError
 
 options, at = json.load(sys.stdin)
@@ -235,7 +237,7 @@ def wrap(resource):
 for resource in _transaction.ORDER:
     wrap(resource)
 try:
-    _module.converge(Host(run=_module._run_program), _module.validated(options), whole=True)
+    _module.converge(Host(run=run_program), _module.validated(options), whole=True)
 except OverlayError as error:
     print(error)
 """
