@@ -96,8 +96,9 @@ class ActionModule(ActionBase):
         made, diffs = self._on_record(place, plan)
         if made.errors:
             return self._refused(result, made.errors)
-        if place.former and any(diff["before_header"] == place.former for diff in diffs):
-            result.setdefault("warnings", []).append(_records.tell_move(place, self._task.check_mode))
+        moved = bool(place.former) and any(diff["before_header"] == place.former for diff in diffs)
+        if told := _records.tell_move(place, moved, self._task.check_mode):
+            result.setdefault("warnings", []).extend(told)
         plan_dict = made.as_dict()
         if arguments["write"]:
             diffs += self._written(file, _plan_file.render(plan_dict, _plan_file.prints(**made_from)))
@@ -224,17 +225,23 @@ class ActionModule(ActionBase):
                 f"The hosts come from several inventories ({', '.join(folders)}). Set overlay_leases to the one file "
                 f"where leases of {EVERYWHERE} are recorded"
             )
-        for place in map(_records.default_place, folders):
+        places = list(map(_records.default_place, folders))
+        if given:
+            # Before a hurt inventory: what is told of that may have the user remove the folder.
+            _records.refuse_unused(given, places)
+        for place in places:
             self._heal(place, given)
         if given:
             self._refuse_hiding("overlay_leases", given)
             return _records.Place(given)
-        if folders and _records.FOLDER in variables["groups"]:
+        place = _records.keep_shared(places[0]) if places else _records.Place("")
+        # No former file beside it: what is shared stays where it is.
+        if place.former and _records.FOLDER in variables["groups"]:
             raise _leases.LeaseFileError(
                 f"The inventory has a group {_records.FOLDER}, and leases would be recorded among its variables. "
                 "Set overlay_leases to another file"
             )
-        return _records.default_place(folders[0]) if folders else _records.Place("")
+        return place
 
     def _heal(self, place: _records.Place, given: str) -> None:
         """Refuse an inventory that Ansible does not read all of, after what earlier versions did to it was undone."""

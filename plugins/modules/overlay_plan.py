@@ -18,7 +18,8 @@ description:
     C(overlay_leases) names, by default C(group_vars/agentless_overlay/leases.yml) beside the inventory. In check mode nothing
     is recorded.
   - What earlier versions recorded in C(group_vars/overlay/leases.yml) counts too where C(overlay_leases) is not set, and is
-    moved there.
+    moved there; it stays where that folder is a link, which other inventories may share, or where it cannot be written.
+  - Fails where C(overlay_leases) names a file that does not exist while leases are recorded in one of the default places.
   - Fails where one of its files would keep Ansible from reading a file of variables, and where a record holds anything else.
 options:
   group:

@@ -65,13 +65,7 @@ def read(path: str) -> dict[str, dict[str, Any]]:
 
     A file with anything else in it is refused: it is written as a whole, which would lose that.
     """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            data = yaml.safe_load(handle)
-    except FileNotFoundError:
-        return {}
-    except (OSError, yaml.YAMLError) as error:
-        raise LeaseFileError(f"{path}: cannot be read: {error}") from error
+    data = _load(path)
     if isinstance(data, dict) and set(data) - {VARIABLE}:
         others = ", ".join(sorted(map(str, set(data) - {VARIABLE})))
         raise LeaseFileError(
@@ -84,6 +78,23 @@ def read(path: str) -> dict[str, dict[str, Any]]:
     if not isinstance(records, dict) or not all(isinstance(nodes, dict) for nodes in records.values()):
         raise LeaseFileError(f"{path}: {VARIABLE} is not a mapping of networks to hosts to subnets")
     return records
+
+
+def has_records(path: str) -> bool:
+    """Whether a lease is on record in a file, whatever else it holds: one of another purpose may lie there."""
+    data = _load(path)
+    records = data.get(VARIABLE) if isinstance(data, dict) else None
+    return isinstance(records, dict) and any(records.values())
+
+
+def _load(path: str) -> Any:
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return yaml.safe_load(handle)
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError) as error:
+        raise LeaseFileError(f"{path}: cannot be read: {error}") from error
 
 
 def words_of(subnet: Any) -> str:

@@ -66,6 +66,38 @@ def default_place(inventory: str) -> Place:
     return Place(os.path.join(folder, FOLDER, _LEASES), os.path.join(folder, _FORMER, _LEASES))
 
 
+def keep_shared(place: Place) -> Place:
+    """Where the former folder is a link, the record that it leads to.
+
+    Other inventories may have that too: to move it into one of them would have the others give leases anew.
+    """
+    folder = os.path.dirname(place.former)
+    if not os.path.islink(folder):
+        return place
+    if place.moves:
+        if os.path.lexists(place.path):
+            raise _leases.LeaseFileError(
+                f"{place.former} and {place.path} both record leases. Neither is moved, as {folder} is a link and others may "
+                "have what it leads to. Move the lines of one file into the other, and remove the one"
+            )
+        return Place(place.former)
+    # Where it leads into another inventory, that one has moved its record.
+    there = os.path.join(os.path.dirname(os.path.realpath(folder)), FOLDER, _LEASES)
+    return Place(there) if os.path.exists(there) and not os.path.lexists(place.path) else place
+
+
+def refuse_unused(given: str, places: Iterable[Place]) -> None:
+    """Refuse to begin a file of records where there are some in a default place: every lease would move."""
+    if os.path.exists(given):
+        return
+    held = [path for place in places for path in (place.path, place.former) if _leases.has_records(path)]
+    if held:
+        raise _leases.LeaseFileError(
+            f"overlay_leases = {given}: there is no such file, while leases are recorded in {' and '.join(held)}. Move the "
+            "file of the records to the place that overlay_leases names, or take overlay_leases out"
+        )
+
+
 def find_hidden(path: str, extensions: Iterable[str]) -> Hidden | None:
     """What Ansible would not read, or does not, where this file is; by what there is on disk, whatever groups a run knows.
 
@@ -137,6 +169,9 @@ def _merge(place: Place, former: _leases.Records, known: _leases.Records) -> _le
 
 def list_changes(place: Place, found: Found, new: _leases.Records) -> list[tuple[str, Sequence[str], Sequence[str]]]:
     """What recording changes: a file, its lines that go, and those that come."""
+    if found.former is not None and not _leases.lines_of(new) and find_obstacle(place):
+        # Both files count: what only tidies up is no reason to stop a run.
+        return []
     changes: list[tuple[str, Sequence[str], Sequence[str]]] = []
     moved = _leases.lines_of(found.former or {})
     if found.former is not None:
@@ -145,6 +180,19 @@ def list_changes(place: Place, found: Found, new: _leases.Records) -> list[tuple
     if come:
         changes.append((place.path, (), sorted(come)))
     return changes
+
+
+def find_obstacle(place: Place) -> str:
+    """The folder that keeps the former file from being moved, as nothing can be written there; empty where none does."""
+    for file in (place.former, place.path):
+        # Beside a link, what it leads to: both are written.
+        for folder in map(os.path.dirname, (file, os.path.realpath(file))):
+            while not os.path.exists(folder):
+                folder = os.path.dirname(folder)
+            # Says so to root too where the file system is read-only.
+            if not os.access(folder, os.W_OK | os.X_OK):
+                return folder
+    return ""
 
 
 @contextmanager
@@ -199,10 +247,16 @@ def _remove_former(place: Place) -> None:
         os.rmdir(folder)
 
 
-def tell_move(place: Place, check: bool) -> str:
-    """For the user."""
+def tell_move(place: Place, moved: bool, check: bool) -> list[str]:
+    """For the user: what becomes of the former file."""
+    if not moved:
+        obstacle = find_obstacle(place) if place.moves else ""
+        told = (
+            f"The leases in {place.former} are used and stay there, as {obstacle} cannot be written. Move them to {place.path}"
+        )
+        return [told] if obstacle else []
     how = "The next run that is no check moves the leases" if check else "The leases were moved"
-    return f"{how} from {place.former} to {place.path}: keep that file with the inventory in place of the former one."
+    return [f"{how} from {place.former} to {place.path}: keep that file with the inventory in place of the former one."]
 
 
 def as_text(lines: Sequence[Any]) -> str:

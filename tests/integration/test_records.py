@@ -56,6 +56,11 @@ class Fresh(Lab):
         said = run(str(BIN / "ansible-inventory"), "-i", str(self.inventory), "--host", "web1").stdout
         return {name: value for name, value in json.loads(said).items() if name != "overlay_lease_records"}
 
+    def link_variables(self, target: str) -> None:
+        """Have the folder of the group's variables as a link, and nothing that it hides."""
+        self.variables.unlink()
+        (self.inventory / "group_vars/overlay").symlink_to(target)
+
     def files(self) -> dict[str, str]:
         """All but locks."""
         paths = [path for path in self.inventory.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
@@ -231,3 +236,94 @@ def test_a_record_that_ansible_takes_for_an_inventory_is_told(fresh: Fresh) -> N
     for path, taken in (("leases.yml", True), (NOW, False), ("../leases.yml", False)):
         told = fresh.planned("--check", "-e", f"overlay_leases={path}")
         assert ("this one too. Choose another place" in told.text) is taken, path
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_inventories_that_share_the_former_folder_by_a_link_keep_sharing(fresh: Fresh, owned: bool) -> None:
+    """Whether the folder is one of its own, or the other inventory's, which moves the record: no lease does."""
+    other = Fresh(fresh.inventory.parent / "other")
+    other.write_inventory()
+    home = other.inventory / "group_vars/overlay" if owned else fresh.inventory.parent / "shared"
+    home.mkdir()
+    shutil.copy(fresh.variables, home / "main.yml")
+    (home / "leases.yml").write_text(records(web1="10.88.7.0/24", web2="10.88.8.0/24"))
+    fresh.link_variables(str(home))
+    if owned:
+        other.variables.unlink()
+    else:
+        other.link_variables("../../shared")
+    for args in (("--check",), (), ()):
+        kept = fresh.planned(*args)
+        assert kept.changed() == {"web1": 0} and not any(kept.diffs.values()) and "moved" not in kept.text
+    assert (home / "leases.yml").exists() and not (fresh.inventory / NOW).parent.exists()
+    other.hosts["web3"] = {"ansible_host": "192.168.65.13"}
+    other.write("hosts.yml", yaml.safe_dump({"all": {"children": {"overlay": {"hosts": other.hosts}}}}))
+    other.planned()
+    leases = other.leases(NOW if owned else FORMER)
+    assert {**leases, "web1": "10.88.7.0/24", "web2": "10.88.8.0/24"} == leases and set(leases) == set(other.hosts)
+    # What the other recorded is seen through the link, and none is given anew.
+    fresh.write("hosts.yml", (other.inventory / "hosts.yml").read_text())
+    for args in (("--check",), ()):
+        assert fresh.planned(*args).changed() == {"web1": 0}
+    assert other.leases(NOW if owned else FORMER) == leases and not (fresh.inventory / NOW).parent.exists()
+
+
+def test_a_link_to_the_former_folder_and_records_of_its_own(fresh: Fresh) -> None:
+    shared = fresh.inventory.parent / "shared"
+    shared.mkdir()
+    shutil.copy(fresh.variables, shared / "main.yml")
+    (shared / "leases.yml").write_text(records(web1="10.88.7.0/24"))
+    fresh.link_variables("../../shared")
+    fresh.write(NOW, records(web2="10.88.9.0/24"))
+    for args in (("--check",), ()):
+        refused = fresh.plan(*args)
+        assert refused.code == 2 and fresh.leases(FORMER) == {"web1": "10.88.7.0/24"}
+        assert f"{fresh.inventory / FORMER} and {fresh.inventory / NOW} both record leases" in refused.text
+        assert "No host was touched" in refused.text
+
+
+@pytest.mark.parametrize("held", [NOW, FORMER])
+def test_a_place_without_a_file_does_not_hide_what_is_on_record(fresh: Fresh, held: str) -> None:
+    """As with an overlay_leases that stood in the file that was hidden."""
+    shutil.move(fresh.variables, fresh.write("group_vars/overlay/main.yml", ""))
+    at = fresh.write(held, records(web1="10.88.7.0/24", web2="10.88.8.0/24"))
+    files, given = fresh.files(), fresh.inventory / "records/leases.yml"
+    for args in (("--check",), ()):
+        refused = fresh.plan("-e", "overlay_leases=records/leases.yml", *args)
+        assert refused.code == 2 and fresh.files() == files and not given.parent.exists()
+        assert f"overlay_leases = {given}: there is no such file, while leases are recorded in {at}. Move" in refused.text
+        assert "or take overlay_leases out. No host was touched" in refused.text
+    given.parent.mkdir()
+    at.rename(given)
+    assert fresh.planned("-e", "overlay_leases=records/leases.yml").changed() == {"web1": 0}
+
+
+def test_a_file_without_records_does_not_keep_from_choosing_a_place(fresh: Fresh) -> None:
+    shutil.move(fresh.variables, fresh.write("group_vars/overlay/main.yml", ""))
+    fresh.write(NOW, "overlay_lease_records: {main: {}}\n")
+    fresh.write(FORMER, "overlay_verify: never\n")
+    fresh.planned("-e", "overlay_leases=records/leases.yml")
+    assert set(fresh.leases("records/leases.yml")) == {"web1", "web2"}
+
+
+def test_records_in_an_inventory_that_nobody_can_write_are_used(fresh: Fresh) -> None:
+    shutil.move(fresh.variables, fresh.write("group_vars/overlay/main.yml", ""))
+    fresh.write(FORMER, records(web1="10.88.7.0/24", web2="10.88.8.0/24"))
+    files = fresh.files()
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+    command = [str(BIN / "ansible-playbook"), "playbooks/overlay.yml", "-i", str(fresh.inventory), "--tags", "none", "--diff"]
+
+    def play(*args: str) -> Played:
+        alone = ("unshare", "--mount", "sh", "-c", script, "sh", str(fresh.inventory))
+        return Played.of(run(*alone, *command, *args, check=False))
+
+    for args in (("--check",), ()):
+        used = play(*args)
+        assert used.code == 0 and used.changed() == {"web1": 0} and not any(used.diffs.values()), used.output
+        told = f"{fresh.inventory / FORMER} are used and stay there, as {fresh.inventory}/group_vars/overlay cannot be written"
+        assert told.replace(" ", "") in used.text.replace(" ", "")
+    fresh.hosts["web3"] = {"ansible_host": "192.168.65.13"}
+    fresh.write("hosts.yml", yaml.safe_dump({"all": {"children": {"overlay": {"hosts": fresh.hosts}}}}))
+    stopped = play()
+    assert stopped.code == 2 and "leases cannot be recorded: [Errno 30]" in stopped.text
+    assert {**fresh.files(), "hosts.yml": files["hosts.yml"]} == files
