@@ -219,7 +219,7 @@ class ActionModule(ActionBase):
     def _place(self, names: list[str], hostvars: Mapping[str, _Values], variables: Mapping[str, Any]) -> _records.Place:
         """Where leases are recorded; refused where Ansible would not read all of the inventory for it, or does not."""
         given = self._path("overlay_leases", names, hostvars)
-        folders = sorted({hostvars[name].get("inventory_dir") for name in names} - {None})
+        folders = sorted({_inventory_of(hostvars[name]) for name in names} - {""})
         if len(folders) > 1 and not given:
             raise _leases.LeaseFileError(
                 f"The hosts come from several inventories ({', '.join(folders)}). Set overlay_leases to the one file "
@@ -297,7 +297,7 @@ class ActionModule(ActionBase):
         for name in names:
             given = hostvars[name].get(variable)
             if given:
-                base = hostvars[name].get("inventory_dir") or os.getcwd()
+                base = _inventory_of(hostvars[name]) or os.getcwd()
                 return os.path.abspath(os.path.join(base, os.path.expanduser(str(given))))
         return ""
 
@@ -323,6 +323,12 @@ class _Values:
     def get(self, variable: str, default: Any = None) -> Any:
         """One, or what is given for one that there is not."""
         return self[variable] if variable in self._raw else default
+
+
+def _inventory_of(values: _Values) -> str:
+    """The folder of a host's inventory; empty where the inventory is no file, of which Ansible 2.19 says None in words."""
+    folder = str(values.get("inventory_dir") or "")
+    return folder if os.path.isdir(folder) else ""
 
 
 def _is_plain(value: Any) -> bool:
