@@ -17,7 +17,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils import _docker_a
 from ansible_collections.agentless.overlay.plugins.module_utils._daemon_keys import (
     BACKUP_SUFFIX,
     BRIDGE_SUFFIX,
-    DOCKERS_BIP,
     DOCKERS_MTU,
     DOCKERS_POOLS,
     MANAGED,
@@ -47,8 +46,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resource import
 
 _DIRECT = "allow-direct-routing"
 _TABLE_MAIN = 254
-# What hangs on docker0; with live-restore containers do while dockerd is down.
-_PORTS = "/sys/class/net/docker0/brif"
 
 
 @dataclass(frozen=True)
@@ -138,6 +135,7 @@ class DaemonJson(Resource[File]):
             _dockerd.validate(host, found.docker.release, rendered)
         if spec.defer and facts["restart_required"]:
             # Not before its turn: until then the file is one that Docker is known to start with.
+            spec.present.clear()
             spec.absent.clear()
             return
         if rendered or there is not None and not changes:
@@ -161,7 +159,7 @@ class DaemonJson(Resource[File]):
     def _ours(self, host: Host, spec: DaemonSpec, found: _Found) -> Tuple[Dict[str, Any], str]:
         """The facts, and the file with our keys in it."""
         docker = found.docker
-        _docker_api.refuse_deaf(docker, spec.socket)
+        _docker_api.refuse_unseen(docker, spec.socket)
         if not docker.has_iptables:
             raise OverlayError(NO_NFTABLES % docker.firewall)
         keys = keys_for(docker.release, spec.keys)
@@ -184,18 +182,18 @@ class DaemonJson(Resource[File]):
             # We never changed the file, and what is in it is not ours; a run that was killed may have kept something.
             spec.absent |= everything
             return self._facts(spec, docker, []), text
-        _docker_api.refuse_deaf(docker, spec.socket)
+        _docker_api.refuse_unseen(docker, spec.socket)
         rendered = restore(text, spec.path, backup.content)
-        if not docker.running and not (os.path.isdir(_PORTS) and os.listdir(_PORTS)):
-            # Only Docker knows which addresses are free for docker0, so it chooses: as ever without bip and without docker0.
-            spec.present[(spec.path + BRIDGE_SUFFIX,)] = Copy(spec.path + BRIDGE_SUFFIX, "", backup.mode)
-            facts = self._facts(spec, docker, live_differences(docker, {}))
-            return dict(facts, remove_bridge=True), rendered
         former = parse_object(backup.content, backup.path)
         bip, taken = self._former_bip(host, spec, found, former)
+        if not docker.running and not former.get("bip") and parse_object(text, spec.path).get("bip") == bip:
+            # It is down on that very address, which may be taken by a network that only Docker knows of. Without a bip, without
+            # docker0 and after a start that failed it chooses one that is free.
+            return dict(self._facts(spec, docker, live_differences(docker, {})), remove_bridge=True), rendered
         keys = {"bip": bip, "mtu": former.get("mtu", DOCKERS_MTU), "ip-masq": former.get("ip-masq", True)}
         reasons = live_differences(docker, keys)
         if reasons:
+            refuse_outside(spec.path, parse_object(rendered, spec.path), keys)
             return self._facts(spec, docker, reasons + taken), render(rendered, spec.path, {"bip": bip})
         spec.absent |= everything
         return self._facts(spec, docker, []), rendered
@@ -203,25 +201,27 @@ class DaemonJson(Resource[File]):
     @staticmethod
     def _former_bip(host: Host, spec: DaemonSpec, found: _Found, former: Mapping[str, Any]) -> Tuple[str, List[str]]:
         """The address that docker0 gets back, and why it is another one than it had."""
-        pools = found.docker.pools or DOCKERS_POOLS
+        given = [(pool["base"], pool["size"]) for pool in former.get("default-address-pools") or []]
+        pools = found.docker.pools or given or DOCKERS_POOLS
         bip = former.get("bip") or found.former(BRIDGE_SUFFIX)
-        if not bip:
-            ours = {parse_object(text, spec.path).get("bip") for text in (found.text, found.former(UNDO_SUFFIX))}
-            chosen = found.docker.gateway if found.docker.gateway not in ours else None
-            bip = chosen if chosen and is_pooled(pools, chosen) else DOCKERS_BIP
-        taken = _docker_api.networks_over(found.docker, bip)
-        if not taken:
+        taken = _docker_api.networks_over(found.docker, bip) if bip else []
+        said = ["%s, which docker0 had before, lies over Docker network %s" % (bip, ", ".join(taken))] if taken else []
+        if bip and not taken:
             return bip, []
-        said = "%s, which docker0 had before, lies over Docker network %s" % (bip, ", ".join(taken))
         if former.get("bip"):
             raise OverlayError(
                 "docker_bip: %s, and Docker would not start with it. Remove that network (docker network rm), and run again. "
-                "Nothing was changed" % said
+                "Nothing was changed" % said[0]
             )
+        ours = {parse_object(text, spec.path).get("bip") for text in (found.text, found.former(UNDO_SUFFIX))}
+        gateway = found.docker.gateway
+        if gateway and gateway not in ours and is_pooled(pools, gateway):
+            # It has chosen already.
+            return gateway, said
         free = free_address(pools, _taken(host, found.docker))
         if free is None:
-            raise OverlayError("docker_bip: %s, and no other subnet of Docker's pools is free. Nothing was changed" % said)
-        return free, [said]
+            raise OverlayError("docker_bip: no subnet of Docker's pools is free for docker0. Nothing was changed")
+        return free, said
 
     def diff(self, actual: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[Op[File]]:
         # What a run that is killed leaves is read by the next one: that there is a backup says that all that is kept with
@@ -295,7 +295,7 @@ class DaemonJson(Resource[File]):
     @staticmethod
     def _facts(spec: DaemonSpec, docker: _docker_api.Docker, reasons: List[str]) -> Dict[str, Any]:
         # Asked one by one, and only where it matters.
-        gone = {one.name for one in docker.containers if reasons and _docker_api.auto_removed(one.name, spec.socket)}
+        gone = _docker_api.lost_with_a_restart(docker.containers, spec.socket) if reasons else []
         return {
             "version": docker.version,
             "restart_required": bool(reasons),
@@ -303,7 +303,7 @@ class DaemonJson(Resource[File]):
             "containers": [one.name for one in docker.containers],
             "returning": [one.name for one in docker.containers if one.name not in gone and not one.task],
             "paused": [one.name for one in docker.containers if one.paused],
-            "auto_removed": sorted(gone),
+            "auto_removed": gone,
             "live_restore": docker.live_restore,
             "remove_bridge": False,
             "path": spec.path,

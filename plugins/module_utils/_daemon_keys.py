@@ -18,8 +18,8 @@ MANAGED = ("bip", "mtu", "ip-masq", "allow-direct-routing", "ipv6", "fixed-cidr-
 DAEMON_JSON = "/etc/docker/daemon.json"
 # The file as it was before we ever changed it: what absent puts back. Empty where there was none.
 BACKUP_SUFFIX = ".before-overlay"
-# The address that docker0 had then, where the file did not say: Docker keeps the one that it finds there. Empty where it is
-# Docker's to choose.
+# The address that docker0 had then, where the file did not say: Docker keeps the one that it finds there. Empty where it did
+# not run then.
 BRIDGE_SUFFIX = ".before-overlay-docker0"
 # The file that dockerd runs on, until it has restarted on the new one: what a failed restart puts back.
 UNDO_SUFFIX = ".overlay-undo"
@@ -29,8 +29,6 @@ NO_NFTABLES = (
     'Set "firewall-backend": "iptables" in daemon.json and restart Docker'
 )
 
-# What docker0 has where nobody says otherwise and nothing is in the way.
-DOCKERS_BIP = "172.17.0.1/16"
 DOCKERS_MTU = 1500
 # Where Docker looks for addresses where daemon.json names no pools (moby, libnetwork/ipamutils).
 DOCKERS_POOLS = tuple(("172.%d.0.0/16" % number, 16) for number in range(17, 32)) + (("192.168.0.0/16", 20),)
@@ -129,7 +127,9 @@ def live_differences(docker: Docker, keys: Mapping[str, Any]) -> List[str]:
 
 
 def refuse_outside(path: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
-    """Refuse keys of the owner's that lie outside the lease: dockerd takes the file, and then does not start, or no container.
+    """Refuse keys of the owner's that lie outside docker0's subnet: dockerd takes the file, and then does not start.
+
+    Or it starts, and no container does.
 
     @param before: the file as it is
     @param keys: what it is to get
@@ -139,15 +139,15 @@ def refuse_outside(path: str, before: Mapping[str, Any], keys: Mapping[str, Any]
     if lease6:
         leases[6] = ipaddress.ip_interface(lease6).network
     problems = [
-        "%s to %s, outside the lease %s" % (name, before[name], leases[version])
+        "%s to %s, outside %s, which docker0 is to have" % (name, before[name], leases[version])
         for name, version in (("fixed-cidr", 4), ("default-gateway", 4), ("fixed-cidr-v6", 6), ("default-gateway-v6", 6))
         # One that we set ourselves is replaced.
         if before.get(name) and version in leases and keys.get(name) is None and not _inside(before[name], leases[version])
     ]
     if problems:
         raise OverlayError(
-            "docker_bip: %s sets %s. Docker would not start with that, or give containers addresses that no other host has a "
-            "route to. Remove the key, or choose a value inside the lease. Nothing was changed" % (path, "; ".join(problems))
+            "docker_bip: %s sets %s. Docker would not start with that, or give containers addresses that nobody has a route "
+            "to. Remove the key, or choose a value inside. Nothing was changed" % (path, "; ".join(problems))
         )
 
 
@@ -164,7 +164,7 @@ def free_address(pools: Sequence[Tuple[str, int]], taken: Iterable[Any]) -> Opti
     """The first address of the first subnet of the pools that nothing of what is taken overlaps; None where there is none."""
     busy = [network for network in taken if network.version == 4]
     for base, length in pools:
-        pool = ipaddress.ip_network(base)
+        pool = ipaddress.ip_network(base, strict=False)
         if pool.version != 4:
             continue
         for subnet in pool.subnets(new_prefix=length):
@@ -175,7 +175,7 @@ def free_address(pools: Sequence[Tuple[str, int]], taken: Iterable[Any]) -> Opti
 
 def is_pooled(pools: Sequence[Tuple[str, int]], address: str) -> bool:
     """Whether an address is of one of the pools."""
-    return any(_inside(address.partition("/")[0], ipaddress.ip_network(base)) for base, _length in pools)
+    return any(_inside(address.partition("/")[0], ipaddress.ip_network(base, strict=False)) for base, _length in pools)
 
 
 def own_lines(text: str, path: str) -> List[str]:

@@ -85,6 +85,9 @@ class Container:
     paused: bool = False
     # Of a swarm, which makes another one where this one ends.
     task: bool = False
+    # Its id, and that of the one whose network it is in, where it has none of its own.
+    ident: str = ""
+    joins: str = ""
 
     @property
     def address(self) -> Optional[str]:
@@ -149,14 +152,29 @@ def running_containers(socket_path: str) -> List[Container]:
                 addresses[name] = given
         macs = {name: networks[name].get("MacAddress", "") for name in addresses}
         task = "com.docker.swarm.task.id" in (item.get("Labels") or {})
-        found.append(Container(container_name(item), addresses, macs, item.get("State") == "paused", task))
+        joins = str((item.get("HostConfig") or {}).get("NetworkMode", "")).partition("container:")[2]
+        paused = item.get("State") == "paused"
+        found.append(Container(container_name(item), addresses, macs, paused, task, item.get("Id", ""), joins))
     return sorted(found, key=lambda container: container.name)
 
 
 def auto_removed(name: str, socket_path: str) -> bool:
     """Whether a container is gone once it ends (--rm)."""
-    found = api("/containers/%s/json" % name, socket_path)
+    try:
+        found = api("/containers/%s/json" % name, socket_path)
+    except OverlayError:
+        # It has ended since it was listed, and is gone.
+        return True
     return bool(found and (found.get("HostConfig") or {}).get("AutoRemove"))
+
+
+def lost_with_a_restart(containers: List[Container], socket_path: str) -> List[str]:
+    """Those that are gone once they end (--rm), and those in the network of one of them, which could not be started again."""
+    gone = [one for one in containers if auto_removed(one.name, socket_path)]
+    # One may be in the network of another that is so itself.
+    for one in gone:
+        gone += [other for other in containers if other.joins and other.joins == one.ident and other not in gone]
+    return sorted(one.name for one in gone)
 
 
 def _heard(socket_path: str) -> Tuple[Any, Optional[int]]:
@@ -210,8 +228,13 @@ def inspect(host: Host, socket_path: str) -> Docker:
     return docker
 
 
-def refuse_deaf(docker: Docker, socket_path: str) -> None:
+def refuse_unseen(docker: Docker, socket_path: str) -> None:
     """Stop before a dockerd is restarted of which nobody knows what containers it has."""
+    if not docker.running and docker.deaf is None and _dockerd.leaves_containers():
+        raise OverlayError(
+            "docker: dockerd is not running, and containers of it live on (live-restore): nobody can say what a restart does "
+            "to them. Start Docker, and run again. Nothing was changed"
+        )
     if docker.deaf is not None:
         raise OverlayError(
             "docker: dockerd runs (process %d) and does not listen on %s, so that nobody can say what runs on it. Let it "
@@ -248,7 +271,8 @@ def guarded_addresses(docker: Docker) -> List[str]:
 def subnets_of(item: Mapping[str, Any]) -> List[Any]:
     """The subnets of a Docker network as its API lists it."""
     configs = (item.get("IPAM") or {}).get("Config") or []
-    return [ipaddress.ip_network(config["Subnet"]) for config in configs if config.get("Subnet")]
+    # Docker 20.10 keeps what it was given, host bits and all.
+    return [ipaddress.ip_network(config["Subnet"], strict=False) for config in configs if config.get("Subnet")]
 
 
 def process_of(name: str, socket_path: str) -> Optional[int]:

@@ -118,7 +118,7 @@ class DockerNetworks(Resource[DockerNetwork]):
         docker = _docker_api.inspect(host, _docker_api.SOCKET)
         if not docker.running:
             if spec.items or host.rolling_back:
-                _docker_api.refuse_deaf(docker, _docker_api.SOCKET)
+                _docker_api.refuse_unseen(docker, _docker_api.SOCKET)
                 raise OverlayError("docker_network: dockerd is not running; " + self._way_up())
             return {}
         if host.rolling_back:

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import re
 import shlex
 import tempfile
 import time
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
@@ -26,15 +27,34 @@ _SYSTEMD = "/run/systemd/system"
 
 def process() -> Optional[int]:
     """The process id of this host's dockerd; one inside a container is in another mount namespace."""
-    ours = os.stat("/proc/self/ns/mnt").st_ino
     for path in glob.glob("/proc/[0-9]*/comm"):
         try:
             with open(path, encoding="ascii", errors="replace") as handle:
-                if handle.read().strip() == "dockerd" and os.stat(os.path.dirname(path) + "/ns/mnt").st_ino == ours:
+                if handle.read().strip() == "dockerd" and _is_ours(os.path.dirname(path)):
                     return int(path.split("/")[2])
         except OSError:
             continue
     return None
+
+
+def leaves_containers() -> bool:
+    """Whether containers live on without it, as under live-restore: those that their shims hold."""
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as handle:
+                if not handle.read().startswith("containerd-shim"):
+                    continue
+            with open(os.path.dirname(path) + "/cmdline", encoding="utf-8", errors="replace") as handle:
+                if "moby" in handle.read().split("\0") and _is_ours(os.path.dirname(path)):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _is_ours(folder: str) -> bool:
+    """Whether a process is in this one's mount namespace: one inside a container is not of this host's dockerd."""
+    return os.stat(folder + "/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
 
 
 def sleeps(socket_path: str) -> bool:
@@ -126,5 +146,18 @@ def validate(host: Host, release: Tuple[int, int], text: str) -> None:
     said = (err or out).strip()
     if "unable to configure the Docker daemon" in said or code and release >= (23, 0):
         raise OverlayError(
-            "docker_bip: dockerd would not start with daemon.json, so nothing was changed: %s" % said.splitlines()[-1]
+            "docker_bip: dockerd would not start with daemon.json, so nothing was changed: %s"
+            % hide_values(said.splitlines()[-1], json.loads(text))
         )
+
+
+def hide_values(said: str, found: Any) -> str:
+    """What dockerd says without the values that it quotes, which may be secret. Pure."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list):
+        for value in found:
+            said = hide_values(said, value)
+    elif isinstance(found, str) and len(found) > 3:
+        said = said.replace(found, "***")
+    return said

@@ -101,7 +101,7 @@ counters:
 docker_bip:
   description:
     - What Docker says of itself. C(containers) are those that run. Of them C(returning) are to be started again after a
-      restart, C(auto_removed) are gone for good with it (C(--rm)), and C(paused) were paused.
+      restart, C(auto_removed) are gone with it (C(--rm)) or in the network of one that is, and C(paused) were paused.
   type: dict
   returned: success
   sample:

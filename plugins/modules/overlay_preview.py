@@ -57,6 +57,6 @@ preview:
   description: The same as data.
   type: dict
   returned: always
-  sample: {hosts: 2, touched: [docker1], recreated: [], restarted: [], waiting: [], containers: [], auto_removed: [], drops: [],
-    peers_added: ["docker1: docker3"], peers_removed: []}
+  sample: {hosts: 2, touched: [docker1], recreated: [], restarted: [], waiting: [], stopped: [], containers: [],
+    auto_removed: [], drops: [], peers_added: ["docker1: docker3"], peers_removed: []}
 """

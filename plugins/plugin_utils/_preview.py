@@ -13,6 +13,8 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._model import IP
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import ZERO_MAC, peers_of
 
 _SHOWN = 10  # names in a line
+# As docker_bip gives the reason.
+NOT_RUNNING = "dockerd is not running"
 
 
 def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mapping[str, str]) -> dict[str, Any]:
@@ -22,7 +24,7 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
     @param restarts: by host, overlay_docker_restart
     """
     found: dict[str, Any] = {"hosts": len(looked), "touched": [], "recreated": [], "restarted": [], "waiting": [], "drops": []}
-    found.update(containers=[], auto_removed=[], losses=[])
+    found.update(stopped=[], containers=[], auto_removed=[], losses=[])
     added: set[tuple[str, str]] = set()
     removed: set[tuple[str, str]] = set()
     for host, said in sorted(looked.items()):
@@ -37,6 +39,7 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
             found["waiting"].append(host)
         elif restart:
             found["restarted"].append(host)
+            found["stopped"] += [host] if NOT_RUNNING in docker.get("restart_reasons", ()) else []
             gone = docker["auto_removed"]
             found["containers"] += [f"{host}: {name}" for name in docker["containers"] if name not in gone]
             found["auto_removed"] += [f"{host}: {name}" for name in gone]
@@ -116,8 +119,9 @@ def said(found: Mapping[str, Any]) -> list[str]:
         ("peers_removed", "Peers removed"),
         ("recreated", "Made anew"),
         ("restarted", "Docker restarts"),
+        ("stopped", "Docker of them does not run, and is started"),
         ("containers", "Containers that a restart stops and starts"),
-        ("auto_removed", "Containers that a restart stops for good (--rm)"),
+        ("auto_removed", "Containers that a restart stops for good (--rm, or in the network of such a one)"),
         ("waiting", "Docker waits for a restart by its owner"),
     ):
         if found[key]:

@@ -94,7 +94,7 @@ def test_what_runs_before_a_restart_runs_after_it(joined: Lab) -> None:
     renumber(lab, 60)
     refused = lab.play("-e", "overlay_allow_renumber=true")
     assert refused.code == 2 and "aside, back, beside, once, still, web, zdb" in refused.text, refused.output
-    assert "gone for good once they stop (--rm): once." in refused.text
+    assert "Of them do not come back (--rm, or in the network of such a one): once." in refused.text
     assert daemon(lab, "docker1")["bip"] == "10.88.50.1/24"
     # Whatever order they come in: each time another one, as they are asked for by name.
     for third in (60, 61, 62):
@@ -103,7 +103,7 @@ def test_what_runs_before_a_restart_runs_after_it(joined: Lab) -> None:
         for name in ("zdb", "app", "web", "aside", "beside", "back"):
             assert f"docker1: {name}" in played.text and states(lab)[name] == "running", (third, name, states(lab))
         assert states(lab)["still"] == "paused" and states(lab)["ended"] == "exited" and "once" not in states(lab)
-        assert ("(--rm): 1 (docker1: once)" in played.text) == (third == 60)
+        assert ("(--rm, or in the network of such a one): 1 (docker1: once)" in played.text) == (third == 60)
         assert docker0(lab) == f"10.88.{third}.1"
         assert "inet" in lab.sh("docker1", "docker exec app ip address show eth0")
     unchanged(lab)
@@ -212,14 +212,13 @@ def test_a_docker_that_is_down_on_our_file_comes_up_again(joined: Lab) -> None:
     """As an earlier version left it: the former address in the file, and a network of the user's over it."""
     lab = joined
     clear(lab)
-    lab.sh("docker1", "rm -f /etc/docker/daemon.json; ip link set docker0 down; service docker stop; ip link del docker0")
-    lab.sh("docker1", "service docker start")
+    former = """echo '{"bip": "172.17.0.1/16"}' >/etc/docker/daemon.json; service docker restart"""
+    # Docker keeps it without the file too.
+    lab.sh("docker1", f"{former}; rm /etc/docker/daemon.json")
     for way in (TEARDOWN, "playbooks/overlay.yml"):
         lab.converge()
         assert own_network(lab) == "172.17.0.0/16"
-        lab.sh(
-            "docker1", """echo '{"bip": "172.17.0.1/16"}' >/etc/docker/daemon.json; timeout 8 service docker restart || true"""
-        )
+        lab.sh("docker1", former.replace("service", "timeout 8 service") + " || true")
         assert lab.exec("docker1", "docker", "info", check=False).returncode, "it would have to be down"
         played = lab.play(playbook=way)
         assert played.code == 0, played.output
@@ -228,6 +227,88 @@ def test_a_docker_that_is_down_on_our_file_comes_up_again(joined: Lab) -> None:
         assert docker0(lab).startswith("172.18." if way == TEARDOWN else "10.88.63.")
         clear(lab)
         torn_down(lab)
+
+
+def test_teardown_of_a_docker_that_somebody_stopped(joined: Lab) -> None:
+    """It keeps docker0's address in a store of its own, and is given the former one."""
+    lab = joined
+    clear(lab)
+    lab.sh("docker1", "rm -f /etc/docker/daemon.json; service docker restart")
+    before = docker0(lab)
+    lab.converge()
+    assert docker0(lab) == "10.88.63.1" != before
+    lab.sh("docker1", "service docker stop")
+    torn_down(lab)
+    assert docker0(lab) == before and daemon(lab, "docker1") is None
+
+
+def test_a_network_that_moves_off_docker0_leaves_nothing_for_the_next_run(joined: Lab) -> None:
+    lab = joined
+    clear(lab)
+    lab.converge()
+    own_network(lab)
+    lab.networks = [{**Lab.networks[0], "attach": {"docker_network": "web"}}]
+    lab.hosts["docker1"]["overlay_subnet"] = "10.88.70.0/24"
+    lab.hosts["docker2"]["overlay_subnet"] = "10.88.71.0/24"
+    try:
+        lab.write_inventory()
+        lab.converge()
+        assert daemon(lab, "docker1") is None and lab.sh("docker1", "ls -A /etc/docker | grep overlay || true") == ""
+        unchanged(lab)
+    finally:
+        lab.networks = Lab.networks
+        lab.hosts["docker2"]["overlay_subnet"] = "10.88.87.0/24"
+    torn_down(lab)
+    renumber(lab, 63)
+
+
+def test_keys_that_do_not_go_with_the_former_address_are_refused_before_anything_is_touched(joined: Lab) -> None:
+    lab = joined
+    clear(lab)
+    lab.converge()
+    lab.sh(
+        "docker1", 'sed -i \'0,/{/s//{ "default-gateway": "10.88.63.254",/\' /etc/docker/daemon.json; service docker restart'
+    )
+    unchanged(lab)
+    before = lab.state("docker1")
+    for args in (("--check",), ()):
+        refused = lab.play(*args, playbook=TEARDOWN)
+        assert refused.code == 2 and "default-gateway to 10.88.63.254, outside 172." in refused.text, refused.output
+        assert lab.state("docker1") == before
+    lab.sh("docker1", 'sed -i \'s/ "default-gateway": "10.88.63.254",//\' /etc/docker/daemon.json; service docker restart')
+    unchanged(lab)
+    torn_down(lab)
+
+
+def test_containers_that_live_on_without_dockerd_keep_it_from_being_restarted(joined: Lab) -> None:
+    """Nobody can name them, so that nobody gave them up."""
+    lab = joined
+    lab.sh("docker1", """echo '{"live-restore": true}' >/etc/docker/daemon.json; service docker restart""")
+    lab.converge()
+    lab.sh("docker1", f"{RUN} --name keep {SLEEP}; kill -9 $(cat /run/docker.pid); sleep 1; rm -f /run/docker.sock")
+    renumber(lab, 64)
+    for args in (("--check",), (), ALWAYS):
+        refused = lab.play("--limit", "docker1", *args)
+        assert refused.code == 2 and "containers of it live on (live-restore)" in refused.text, refused.output
+    assert lab.json("docker1", "ip -j link show master docker0") != [], "keep is still on docker0"
+    lab.sh("docker1", "service docker start")
+    renumber(lab, 63)
+    assert states(lab)["keep"] == "running" and lab.json("docker1", "ip -j link show master docker0") != []
+    lab.converge()
+    unchanged(lab)
+    clear(lab)
+    torn_down(lab)
+
+
+def test_a_subnet_with_host_bits_is_no_obstacle(joined: Lab) -> None:
+    """Docker 20.10 keeps one as it was given."""
+    lab = joined
+    clear(lab)
+    lab.sh("docker1", "docker network create --subnet 10.5.5.5/24 odd")
+    lab.converge()
+    unchanged(lab)
+    torn_down(lab)
+    clear(lab)
 
 
 def test_a_lease_that_a_docker_network_has_is_refused_before_anything_is_touched(joined: Lab) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _containers, _daemon_keys, _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils import _containers, _daemon_keys, _docker_api, _dockerd
 from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Container, Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
 
@@ -89,6 +89,12 @@ def test_keys_of_ipv6_are_not_our_business_without_a_lease_of_it() -> None:
     _daemon_keys.refuse_outside("daemon.json", {"fixed-cidr-v6": "fd00:dead::/64"}, keys)
 
 
+def test_what_dockerd_quotes_of_a_file_is_not_told() -> None:
+    said = "invalid bind address (http://u:S3cret@x) and label a=S3cret for no-such-key in 10.88.50.1/24"
+    found = {"hosts": ["http://u:S3cret@x"], "labels": ["a=S3cret", "b"], "deep": {"er": [{"x": "S3cret"}]}, "debug": True}
+    assert _dockerd.hide_values(said, found) == "invalid bind address (***) and label *** for no-such-key in 10.88.50.1/24"
+
+
 def test_only_our_keys_are_shown() -> None:
     text = '{"proxies": {"http-proxy": "http://u:secret@p"}, "mtu": 1400, "bip": "10.0.0.1/24"}'
     assert _daemon_keys.own_lines(text, "daemon.json") == ['"bip": "10.0.0.1/24"', '"mtu": 1400']
@@ -104,12 +110,18 @@ def test_networks_over_a_subnet_are_those_of_others() -> None:
             network("inside", "10.88.50.128/25", "fd00::/64"),
             network("around", "10.88.0.0/16"),
             network("beside", "10.88.51.0/24"),
+            # As Docker 20.10 keeps it.
+            network("odd", "10.88.50.77/24"),
             network("ours", "10.88.50.0/24", Labels={"agentless.overlay": "web"}),
             network("ingress", "10.88.50.0/24", Scope="swarm", Driver="overlay"),
             {"Name": "host", "Driver": "host", "Scope": "local", "IPAM": {"Config": None}},
         ],
     )
-    assert _docker_api.networks_over(docker, "10.88.50.1/24") == ["around (10.88.0.0/16)", "inside (10.88.50.128/25)"]
+    assert _docker_api.networks_over(docker, "10.88.50.1/24") == [
+        "around (10.88.0.0/16)",
+        "inside (10.88.50.128/25)",
+        "odd (10.88.50.0/24)",
+    ]
     assert _docker_api.networks_over(docker, "fd00::1/64") == ["inside (fd00::/64)"]
     assert _docker_api.networks_over(docker, "172.17.0.1/16") == []
 
@@ -120,6 +132,14 @@ def test_networks_over_a_subnet_are_those_of_others() -> None:
 )
 def test_a_container_is_called_by_its_own_name(names: list[str], own: str) -> None:
     assert _docker_api.container_name({"Names": names}) == own
+
+
+def test_who_needs_one_that_is_gone_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_docker_api, "auto_removed", lambda name, _socket: name == "once")
+    joins = {"once": "", "beside": "1", "below": "2", "web": "", "aside": "4"}
+    containers = [Container(name, {}, ident=str(number), joins=joins[name]) for number, name in enumerate(joins, 1)]
+    for order in itertools.permutations(containers):
+        assert _docker_api.lost_with_a_restart(list(order), "") == ["below", "beside", "once"]
 
 
 def test_addresses_that_docker_guards() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_keys
+from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._drift import certificate
 from ansible_collections.agentless.overlay.plugins.module_utils._listen import passed
 from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift, _explain, _filtering, _preview, _verify
@@ -105,6 +107,9 @@ def test_text_that_no_xml_can_hold(plan: dict[str, Any]) -> None:
     assert "| docker2 | | | **not looked at** |" in _drift.markdown(report)
 
 
+STOPPED = {"restart_required": True, "restart_reasons": [_preview.NOT_RUNNING]}
+
+
 def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
     looked = {
         "docker1": said(
@@ -114,6 +119,7 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
             operations=["vxlan_link: re-create vxlan.88 vni 88", "docker_network: change flat 172.18.0.0/16"],
         ),
         "docker2": said(docker_bip={"restart_required": True, "containers": ["job", "web"], "auto_removed": ["job"]}),
+        "docker4": said(docker_bip={**STOPPED, "containers": [], "auto_removed": []}),
         "docker3": said(docker_bip={"restart_required": True, "containers": ["db"], "auto_removed": []}),
     }
     found = _preview.preview(plan, looked, {"docker3": "never"})
@@ -121,8 +127,11 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
         "docker1: 10.88.77.0/24"
     ]
     assert found["recreated"] == ["docker1: vxlan.88", "docker1: flat"]
-    assert (found["restarted"], found["waiting"], found["containers"]) == (["docker2"], ["docker3"], ["docker2: web"])
-    assert _preview.exceeded(found, None, None) == [] == _preview.exceeded(found, 2, 1)
+    assert (found["restarted"], found["waiting"]) == (["docker2", "docker4"], ["docker3"])
+    assert (found["containers"], found["auto_removed"], found["stopped"]) == (["docker2: web"], ["docker2: job"], ["docker4"])
+    # The one constant that controller and host cannot import from each other.
+    assert _daemon_keys.live_differences(Docker("28.5.2", False), {}) == [_preview.NOT_RUNNING]
+    assert _preview.exceeded(found, None, None) == [] == _preview.exceeded(found, 2, 2)
     assert len(_preview.exceeded(found, 1, 0)) == 2
     assert _preview.said({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
 
