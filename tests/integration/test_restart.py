@@ -272,7 +272,7 @@ def test_keys_that_do_not_go_with_the_former_address_are_refused_before_anything
     unchanged(lab)
     before = lab.state("docker1")
     for args in (("--check",), ()):
-        refused = lab.play(*args, playbook=TEARDOWN)
+        refused = lab.play("--limit", "docker1", *args, playbook=TEARDOWN)
         assert refused.code == 2 and "default-gateway to 10.88.63.254, outside 172." in refused.text, refused.output
         assert lab.state("docker1") == before
     lab.sh("docker1", 'sed -i \'s/ "default-gateway": "10.88.63.254",//\' /etc/docker/daemon.json; service docker restart')
