@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -13,7 +14,7 @@ import re
 import shlex
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
@@ -25,36 +26,33 @@ _NOBODY = 65534
 _SYSTEMD = "/run/systemd/system"
 
 
-def process() -> Optional[int]:
-    """The process id of this host's dockerd; one inside a container is in another mount namespace."""
+def _processes(name: str) -> Iterator[str]:
+    """The folders below /proc of processes of that name; of one inside a container, in another mount namespace, not."""
+    ours = os.stat("/proc/self/ns/mnt").st_ino
     for path in glob.glob("/proc/[0-9]*/comm"):
+        folder = os.path.dirname(path)
         try:
             with open(path, encoding="ascii", errors="replace") as handle:
-                if handle.read().strip() == "dockerd" and _is_ours(os.path.dirname(path)):
-                    return int(path.split("/")[2])
+                found = handle.read().strip() == name and os.stat(folder + "/ns/mnt").st_ino == ours
         except OSError:
             continue
-    return None
+        if found:
+            yield folder
+
+
+def process() -> Optional[int]:
+    """The process id of this host's dockerd."""
+    return next((int(os.path.basename(folder)) for folder in _processes("dockerd")), None)
 
 
 def leaves_containers() -> bool:
     """Whether containers live on without it, as under live-restore: those that their shims hold."""
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        try:
-            with open(path, encoding="ascii", errors="replace") as handle:
-                if not handle.read().startswith("containerd-shim"):
-                    continue
-            with open(os.path.dirname(path) + "/cmdline", encoding="utf-8", errors="replace") as handle:
-                if "moby" in handle.read().split("\0") and _is_ours(os.path.dirname(path)):
-                    return True
-        except OSError:
-            continue
+    # A process's name has fifteen characters.
+    for folder in _processes("containerd-shim"):
+        with contextlib.suppress(OSError), open(folder + "/cmdline", encoding="utf-8", errors="replace") as handle:
+            if "moby" in handle.read().split("\0"):
+                return True
     return False
-
-
-def _is_ours(folder: str) -> bool:
-    """Whether a process is in this one's mount namespace: one inside a container is not of this host's dockerd."""
-    return os.stat(folder + "/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
 
 
 def sleeps(socket_path: str) -> bool:
