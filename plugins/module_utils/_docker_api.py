@@ -31,6 +31,10 @@ _AWAKE: Set[str] = set()
 _STARTING = 10
 
 
+class NotThere(OverlayError):
+    """What was asked about is not there, or not any more."""
+
+
 def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seconds: int = 30) -> Any:
     """The answer of dockerd to a request; None where none listens, or the answer is empty. Starts none that is stopped."""
     if socket_path not in _AWAKE and _dockerd.sleeps(socket_path):
@@ -58,7 +62,8 @@ def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seco
     _AWAKE.add(socket_path)
     # 304: it is so already.
     if answer.status not in (200, 201, 204, 304):
-        raise OverlayError("docker: dockerd answers %s to %s %s: %s" % (answer.status, method, path, _message(said)))
+        kind = NotThere if answer.status == 404 else OverlayError
+        raise kind("docker: dockerd answers %s to %s %s: %s" % (answer.status, method, path, _message(said)))
     return json.loads(said) if said else None
 
 
@@ -162,8 +167,8 @@ def auto_removed(name: str, socket_path: str) -> bool:
     """Whether a container is gone once it ends (--rm)."""
     try:
         found = api("/containers/%s/json" % name, socket_path)
-    except OverlayError:
-        # It has ended since it was listed, and is gone.
+    except NotThere:
+        # It has ended since it was listed. One that dockerd says nothing of is another matter: it has to be started again.
         return True
     return bool(found and (found.get("HostConfig") or {}).get("AutoRemove"))
 
@@ -181,9 +186,11 @@ def _heard(socket_path: str) -> Tuple[Any, Optional[int]]:
     """What dockerd says of its version, or the process id of one that is there and does not listen."""
     deadline = time.monotonic() + _STARTING
     while True:
-        version, pid = api("/version", socket_path), _dockerd.process()
-        if version is not None or pid is None or time.monotonic() > deadline:
-            return version, None if version is not None else pid
+        version = api("/version", socket_path)
+        # To look through all processes is for where nobody answers.
+        pid = _dockerd.process() if version is None else None
+        if pid is None or time.monotonic() > deadline:
+            return version, pid
         # It has been started a moment ago, or listens elsewhere.
         time.sleep(0.2)
 
@@ -217,7 +224,7 @@ def inspect(host: Host, socket_path: str) -> Docker:
             if not subnet:
                 continue
             # Docker before 28 does not tell that of IPv6, nor of a docker0 that it made at its last start: the first address.
-            gateway = given.partition("/")[0] or str(ipaddress.ip_network(subnet)[1])
+            gateway = given.partition("/")[0] or str(ipaddress.ip_network(subnet, strict=False)[1])
             told = "%s/%s" % (gateway, subnet.partition("/")[2])
             if ":" in subnet:
                 docker.gateway6 = told

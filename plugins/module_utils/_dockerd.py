@@ -60,7 +60,7 @@ def sleeps(socket_path: str) -> bool:
 
     To look must not start what an administrator has stopped.
     """
-    if process() is not None or not os.path.isdir(_SYSTEMD):
+    if not os.path.isdir(_SYSTEMD) or process() is not None:
         return False
     listed = run_program(["systemctl", "list-sockets", "--all", "--full", "--plain", "--no-legend"], None)[1]
     for line in listed.splitlines():

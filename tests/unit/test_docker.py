@@ -142,6 +142,22 @@ def test_who_needs_one_that_is_gone_does_not_come_back(monkeypatch: pytest.Monke
         assert _docker_api.lost_with_a_restart(list(order), "") == ["below", "beside", "once"]
 
 
+def test_one_that_docker_says_nothing_of_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would not be started again."""
+
+    def answer(error: OverlayError) -> None:
+        def api(*_args: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(_docker_api, "api", api)
+
+    answer(_docker_api.NotThere("404"))
+    assert _docker_api.auto_removed("web", "")
+    answer(OverlayError("dockerd does not answer: timed out"))
+    with pytest.raises(OverlayError, match="timed out"):
+        _docker_api.auto_removed("web", "")
+
+
 def test_addresses_that_docker_guards() -> None:
     mode = "com.docker.network.bridge.gateway_mode_ipv4"
     docker = Docker(
