@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
+from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_GETLINK,
@@ -297,6 +297,13 @@ class Resource(Generic[E]):
     def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
         """Carry out operations that are all additions and changes, or all removals."""
         raise NotImplementedError
+
+    def shell(self, entries: Iterable[E]) -> List[str]:
+        """The lines of the boot script that make entries, some of which may be there already. Pure.
+
+        None for what a reboot does not take away.
+        """
+        return []
 
 
 def devices_of(entries: Mapping[Key, Any]) -> Set[str]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -39,6 +39,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     decode_link,
     encode_data,
     must_recreate,
+    shell_lines,
 )
 
 MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
@@ -162,6 +163,9 @@ class Links(Resource[Link]):
             except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Link]) -> List[str]:
+        return [line for entry in entries for line in shell_lines(entry)]
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
         name, link = op.entry.name, op.after

@@ -38,6 +38,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Op,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
 WORTH = 500
@@ -176,6 +177,9 @@ class Nexthops(OnDevice[Nexthop]):
 
     def extra(self, entry: Nexthop, spec: Spec[Nexthop]) -> bool:
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+
+    def shell(self, entries: Iterable[Nexthop]) -> List[str]:
+        return batch("ip", ("nexthop replace %s" % entry for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Nexthop]) -> Message:
