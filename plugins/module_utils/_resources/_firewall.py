@@ -27,6 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 TABLE = "agentless_overlay"
@@ -282,6 +283,19 @@ class Firewall(Resource[Rule]):
             except OverlayError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[Rule]) -> List[str]:
+        rules = list(entries)
+        lines = ["try nft -f - <<'END'", *nft_script(rules).splitlines(), "END"]
+        for program in ("iptables", "ip6tables"):
+            chain = [words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
+            if chain:
+                # Docker keeps the chain that it finds at its start.
+                lines.append("%s -w -N %s 2>/dev/null" % (program, CHAIN))
+            for rule in chain:
+                check, insert = ("%s -w -%s %s %s" % (program, how, CHAIN, rule) for how in "CI")
+                lines.append("%s 2>/dev/null || try %s" % (check, insert))
+        return lines
 
     def _apply_nft(self, host: Host, ops: Sequence[Op[Rule]]) -> None:
         """Replace our table as a whole, in one transaction of the kernel's, after nft has checked it."""

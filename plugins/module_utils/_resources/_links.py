@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -41,6 +41,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     decode_link,
     encode_data,
     must_recreate,
+    shell_lines,
 )
 
 _UNTIL_PEERS = "each peer has been converged too"
@@ -235,6 +236,9 @@ class Links(Resource[Link]):
             except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Link]) -> List[str]:
+        return [line for entry in entries for line in shell_lines(entry)]
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
         name, link = op.entry.name, op.after
