@@ -19,6 +19,8 @@ import pytest
 from labs import Namespace, environment, run
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
 from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
@@ -143,6 +145,11 @@ def script_of(sections: dict[str, Any]) -> str:
     return _boot.script(_module.validated(sections))
 
 
+def refused(sections: dict[str, Any]) -> str:
+    """What the programs of this machine have against the script, tried in a namespace of its own."""
+    return _boot.refused(Host(run=run_program), _boot._parts(_module.validated(sections)))
+
+
 def underlay(namespace: Namespace, number: int) -> None:
     namespace.sh(
         f"ip address add 192.168.65.{number}/24 dev eth0; ip address add fd65::{number}/64 dev eth0 nodad; "
@@ -155,10 +162,11 @@ def everything(namespace: Namespace) -> dict[str, list[str]]:
     asked = {
         "link": "ip -d -o link",
         "address": "ip -o address | grep -v 'scope link'",
-        "route": "ip -d -N route show table all",
-        "route6": "ip -d -N -6 route show table all | grep -v -e '^fe80' -e '^multicast ff00' -e 'fe80::.*dev'",
+        # Both families; less what follows from link-local addresses, which come by themselves.
+        "route": "ip -d -N route show table all | grep -v -e fe80:: -e ff00::",
         "neigh": "ip neigh show nud permanent",
-        "fdb": "bridge fdb | grep permanent",
+        # Less the groups that the kernel joins by itself, a moment after a device is up.
+        "fdb": "bridge fdb | grep permanent | grep -v -i -e ^33:33 -e ^01:00:5e",
         "nexthop": "ip nexthop",
         "port": "bridge -d -o link",
         "nft": "nft -s list ruleset",
@@ -166,7 +174,7 @@ def everything(namespace: Namespace) -> dict[str, list[str]]:
         "namespaces": f"ip netns | grep {namespace.name}-",
     }
     said = namespace.sh("; echo =-=-=; ".join(asked.values()) + "; true").split("=-=-=\n")
-    kept = [re.sub(r"\S+_timer +\S+|state \S+|<[^>]*>|qdisc \S+|tentative ?", "", text) for text in said]
+    kept = [re.sub(r"\S+_timer +\S+|state \S+|<[^>]*>|qdisc \S+|(?:tentative|linkdown|dadfailed) ?", "", text) for text in said]
     return {name: sorted(line for line in text.splitlines() if line) for name, text in zip(asked, kept, strict=True)}
 
 
@@ -178,6 +186,7 @@ def test_a_boot_makes_what_the_plan_says(namespace: Namespace, number: int) -> N
     script = script_of(wanted)
     namespace.sh("ip link add eth0 type veth peer name eth1; ip link set eth1 up")
     underlay(namespace, 1)
+    assert refused(wanted) == ""
     namespace.shell(script)
     found = namespace.module("overlay_host", check=True, **wanted)
     assert found["operations"] == [] and not found["changed"], found["operations"]
@@ -185,7 +194,8 @@ def test_a_boot_makes_what_the_plan_says(namespace: Namespace, number: int) -> N
     before = everything(namespace)
     with watched(namespace) as gone:
         namespace.shell(script)
-    assert everything(namespace) == before
+    after = everything(namespace)
+    assert {name: set(after[name]) ^ set(before[name]) for name in before if after[name] != before[name]} == {}
     assert gone == []
     # For the namespaces by hand, which are not inside this one.
     namespace.module("overlay_host", sandbox=[])
@@ -211,6 +221,38 @@ class watched:
         said = (line.strip() for line in self.job.stdout)
         self.gone += [line for line in said if "Deleted" in line and "FAILED" not in line and "INCOMPLETE" not in line]
         self.job.wait()
+
+
+# What iproute2 refuses, and what only a host has that is not this one: devices, their addresses, ways to gateways.
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"vxlan_link": [{"name": "vx", "vni": 8, "tos": 184, "dev": "eth9.7", "group": "239.1.1.1"}]}, ""),
+        ({"vxlan_link": [{"name": "vx", "vni": 8, "ttl": 300}]}, "TTL must be <= 255"),
+        ({"route_entry": [{"dst": "10.88.2.0/24", "gateway": "10.1.1.2"}]}, ""),
+        ({"route_entry": [{"dst": "fd00::/64", "gateway": "fd65::2", "device": "eth9", "src": "fd65::1"}]}, ""),
+        ({"route_entry": [{"dst": "10.88.2.0/24", "gateway": "10.1.1.2", "table": 7, "src": "10.1.1.1"}]}, ""),
+        ({"fdb_entry": [{"device": "vx", "mac": "02:00:00:00:00:01", "dst": "10.1.1.1", "vni": 2**25}]}, "by: bridge"),
+        ({"sysctl": [{"name": "net.ipv4.conf.nothing/7.forwarding", "value": 1}]}, ""),
+        ({"files": [{"path": "/run/nobody/writes/this", "content": "x"}]}, ""),
+        (
+            {"firewall": [{"network": "n", "cidrs": ["10.1.0.0/16"], "bridge": "b", "publish": [{"port": 99999, "to": "x"}]}]},
+            "nft",
+        ),
+    ],
+)
+def test_what_a_next_boot_could_not_use_is_found_today(namespace: Namespace, sections: dict[str, Any], words: str) -> None:
+    seen = (
+        "nsenter",
+        f"--net=/run/netns/{namespace.name}",
+        "sh",
+        "-c",
+        "ip -o link; ip route; nft list ruleset; ls /run/nobody; mount | grep -v ' /run/netns/'; true",
+    )
+    before = run(*seen).stdout
+    said = refused(sections)
+    assert (words in said) if words else said == "", said
+    assert run(*seen).stdout == before
 
 
 @pytest.fixture
