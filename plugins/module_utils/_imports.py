@@ -11,6 +11,7 @@ For a host that is as planned that is a tenth of all its work.
 
 from __future__ import annotations
 
+import os
 import sys
 import zipimport
 from importlib.machinery import ModuleSpec
@@ -22,24 +23,37 @@ _PACKAGE = __name__.rpartition(".")[0]
 class _Finder:
     """Finds our files in the archive without asking for their paths."""
 
-    def __init__(self, importer: Any) -> None:
-        self._importer = importer
-
-    def find_spec(self, name: str, _path: Optional[Sequence[str]] = None, _target: Any = None) -> Optional[ModuleSpec]:
+    def find_spec(self, name: str, path: Optional[Sequence[str]] = None, _target: Any = None) -> Optional[ModuleSpec]:
         """What the import system asks of all finders in turn; None leaves it to the next."""
-        if name.rpartition(".")[0] != _PACKAGE:
+        if not name.startswith(_PACKAGE + ".") or not path:
             return None
+        importer = _importer(path[0])
         try:
-            self._importer.get_source(name)
+            package = importer is not None and importer.is_package(name)
         except ImportError:
             return None
-        return ModuleSpec(name, self._importer)
+        if importer is None:
+            return None
+        spec = ModuleSpec(name, importer, is_package=package)
+        if package:
+            spec.submodule_search_locations = [os.path.join(path[0], name.rpartition(".")[2])]
+        return spec
+
+
+def _importer(folder: str) -> Any:
+    """What reads a folder of an archive; None for any other folder."""
+    if folder not in sys.path_importer_cache:
+        try:
+            sys.path_importer_cache[folder] = zipimport.zipimporter(folder)  # type: ignore[assignment]
+        except zipimport.ZipImportError:
+            return None
+    found = sys.path_importer_cache[folder]
+    # Before Python 3.10 such an importer does not run modules by their specification.
+    return found if isinstance(found, zipimport.zipimporter) and hasattr(found, "exec_module") else None
 
 
 def compile_once() -> None:
     """Let what is imported of the collection from now on be compiled once; does nothing where it comes from no archive."""
     folders = list(getattr(sys.modules.get(_PACKAGE), "__path__", ()))
-    importer = sys.path_importer_cache.get(folders[0]) if folders else None
-    # Before Python 3.10 such an importer does not run modules by their specification.
-    if isinstance(importer, zipimport.zipimporter) and hasattr(importer, "exec_module"):
-        sys.meta_path.insert(0, _Finder(importer))  # type: ignore[arg-type]
+    if folders and _importer(folders[0]) is not None:
+        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]

@@ -13,18 +13,13 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.agentless.overlay.plugins.module_utils import (
-    _apply,
-    _docker_api,
-    _drift,
-    _netlink,
-    _nexthops,
-    _transaction,
-)
-from ansible_collections.agentless.overlay.plugins.module_utils._lock import host_lock
-from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host, OverlayError
-from ansible_collections.agentless.overlay.plugins.module_utils._targets import TARGET
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _apply, _drift, _netlink, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._lock import host_lock
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _nexthops
 
 Options = Dict[str, Dict[str, Any]]
 
@@ -383,7 +378,7 @@ def _run(
 def _probed(asked: Mapping[str, Any]) -> Dict[str, Any]:
     """What overlay_probe would find; nothing where it would fail, which it can then say itself."""
     # Only where it is asked for.
-    from ansible_collections.agentless.overlay.plugins.module_utils import _probe
+    from ansible_collections.agentless.overlay.plugins.module_utils._looking import _probe
 
     try:
         found = _probe.sources(asked["networks"], _docker_api.SOCKET)

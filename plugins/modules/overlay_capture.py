@@ -78,9 +78,9 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
-from ansible_collections.agentless.overlay.plugins.module_utils._capture import expression, parse
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import expression, parse
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ failed_containers:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _containers, _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _containers, _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 

@@ -66,10 +66,10 @@ from typing import Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.agentless.overlay.plugins.module_utils._fdb import Fdb, FdbSpec
-from ansible_collections.agentless.overlay.plugins.module_utils._listen import checksum_errors, listen
-from ansible_collections.agentless.overlay.plugins.module_utils._netlink import NetlinkError
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import NetlinkError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import checksum_errors, listen
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import Fdb, FdbSpec
 
 
 def main() -> None:

@@ -115,10 +115,10 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
-from ansible_collections.agentless.overlay.plugins.module_utils._probe import probe, sources
-from ansible_collections.agentless.overlay.plugins.module_utils._targets import TARGET
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._probe import probe, sources
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
 
 _SIOCGIFMTU = 0x8921  # linux/sockios.h
 

@@ -72,7 +72,7 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _docker_api
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 _SETTINGS = (

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from labs import Namespace, lines, run
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _boot, _module
+from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections
 

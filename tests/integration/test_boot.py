@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from labs import Namespace
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _boot, _module
+from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
 
 PEERS = range(2, 300)
 LINKS: dict[str, dict[str, Any]] = {

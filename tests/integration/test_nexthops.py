@@ -143,7 +143,8 @@ def test_a_kernel_without_them_gets_plain_routes(namespace: Namespace) -> None:
     """One before 5.3, which does not know the messages; no such kernel is at hand, so its answer is put in its mouth."""
     code = """
 import errno, json, sys
-from ansible_collections.agentless.overlay.plugins.module_utils import _module, _netlink
+from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 
 def refusing(real):
     def asked(self, message, *more):
@@ -264,8 +265,9 @@ def test_all_that_is_read_is_decoded_the_fast_way(namespace: Namespace, version:
     namespace.module("overlay_host", version, **wanted("always"))
     namespace.sh("ip -6 address add fd88::1/64 dev vx nodad; ip -6 neigh add fd88::2 lladdr 02:00:00:00:00:77 dev vx")
     code = """
-from ansible_collections.agentless.overlay.plugins.module_utils import _netlink, _nexthops, _routes
-from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message, Session, ndmsg, nhmsg, rtmsg
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _nexthops, _routes
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, Session, ndmsg, nhmsg, rtmsg
 
 neighbour = ("NDA_LLADDR", "NDA_DST", "NDA_PORT", "NDA_VNI")
 routes, nexthops = _routes._ATTRIBUTES, _nexthops._ATTRIBUTES

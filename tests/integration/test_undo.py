@@ -213,9 +213,10 @@ def test_a_dockerd_that_dies_stops_no_undo(namespace: Namespace, pyroute2: str, 
 
 INJECT = """
 import json, sys
-from ansible_collections.agentless.overlay.plugins.module_utils import _module, _transaction
-from ansible_collections.agentless.overlay.plugins.module_utils._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import Failure, Host, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Host, OverlayError
 
 options, at = json.load(sys.stdin)
 done = 0

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _containers, _daemon_keys, _docker_api, _dockerd
-from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Container, Docker
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _containers, _daemon_keys, _docker_api, _dockerd
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Container, Docker
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import OverlayError
 
 
 def network(name: str, *subnets: str, **more: Any) -> dict[str, Any]:

@@ -12,23 +12,23 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import (
-    _daemon_json,
-    _daemon_keys,
-    _docker_api,
-    _docker_networks,
-    _dockerd,
-    _transaction,
-    _undo,
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _daemon_keys, _docker_api, _dockerd
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _transaction, _undo
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Failure,
+    Host,
+    OverlayError,
+    Resource,
+    sort_key,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._addresses import Address
-from ansible_collections.agentless.overlay.plugins.module_utils._bridges import Bridge
-from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
-from ansible_collections.agentless.overlay.plugins.module_utils._fdb import FdbEntry
-from ansible_collections.agentless.overlay.plugins.module_utils._neighbours import Neighbour
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import Failure, Host, OverlayError, Resource, sort_key
-from ansible_collections.agentless.overlay.plugins.module_utils._routes import Route
-from ansible_collections.agentless.overlay.plugins.module_utils._vxlan import Link
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _daemon_json, _docker_networks
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Address
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import FdbEntry
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._neighbours import Neighbour
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import MARK, host_sections, probe_targets
 
@@ -322,6 +322,6 @@ def test_our_keys_go_back_to_what_they_were(before: str, now: str, restored: str
 
 def test_both_sides_mark_what_is_ours_alike() -> None:
     """The one constant that controller and host cannot import from each other."""
-    from ansible_collections.agentless.overlay.plugins.module_utils import _resource
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine import _resource
 
     assert MARK == _resource.MARK

@@ -44,8 +44,9 @@ def archive(tmp_path: Path) -> str:
     with zipfile.ZipFile(path, "w") as made:
         for number in range(1, len(folders) + 1):
             made.writestr("/".join([*folders[:number], "__init__.py"]), "")
-        for file in Path(module_utils.__path__[0]).glob("_*.py"):
-            made.write(file, f"{PACKAGE}/{file.name}")
+        folder = Path(module_utils.__path__[0])
+        for file in folder.rglob("_*.py"):
+            made.write(file, f"{PACKAGE}/{file.relative_to(folder)}")
     return str(path)
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _lock
-from ansible_collections.agentless.overlay.plugins.module_utils._resource import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _lock
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import OverlayError
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _netlink
-from ansible_collections.agentless.overlay.plugins.module_utils._netlink import Message, Session, ndmsg, rtmsg
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, Session, ndmsg, rtmsg
 
 
 def messages(chance: random.Random) -> list[Message]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.module_utils import _daemon_keys
-from ansible_collections.agentless.overlay.plugins.module_utils._docker_api import Docker
-from ansible_collections.agentless.overlay.plugins.module_utils._drift import certificate
-from ansible_collections.agentless.overlay.plugins.module_utils._listen import passed
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _daemon_keys
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._drift import certificate
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import passed
 from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift, _explain, _filtering, _preview, _verify
 from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan

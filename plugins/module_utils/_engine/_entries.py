@@ -1,0 +1,137 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the resources that live on a device share: addresses, neighbours, FDB, routes. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, NetlinkError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    E,
+    Effects,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+
+_MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
+# The part of an IPv4 network's address that has to be 0, by the length of its prefix.
+_MASKS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
+
+
+def listed(
+    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, spec: Spec[Any], instead: str = "", begin: Any = None
+) -> Iterator[Tuple[Mapping[str, Any], str]]:
+    """Every entry of a section with its state, whether given by plain options or by C(entries).
+
+    An entry's device is its own or the section's. The devices of a section that
+    purges go into C(spec.purge_devices).
+
+    @param instead: an option that makes the device unnecessary
+    @param begin: called with each option set before its entries come
+    """
+    for part in sections.get(section, ()):
+        if begin is not None:
+            begin(part)
+        entries = [part] if part.get("entries") is None else part["entries"]
+        default, purge = part.get("device"), part.get("purge")
+        if purge and default:
+            spec.purge_devices.add(default)
+        for entry in entries:
+            device = entry.get("device") or default
+            if not device and not (instead and entry.get(instead)):
+                raise OverlayError("%s: an entry names no device: %r; set device in it or beside entries" % (section, entry))
+            if purge and device:
+                spec.purge_devices.add(device)
+            yield {**entry, "device": device}, entry.get("state") or part.get("state") or "present"
+
+
+class OnDevice(Resource[E]):
+    """A resource whose entries each name their device, and are written with one message each."""
+
+    stops = False
+
+    def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
+        # A key begins with its device.
+        return super().reach(spec, devices) | {key[0] for key in spec.absent}
+
+    def shaken(self, effects: Effects) -> Set[str]:
+        return effects.shaken
+
+    def extra(self, entry: E, spec: Spec[E]) -> bool:
+        return getattr(entry, "device", None) in spec.purge_devices
+
+    def surviving(self, actual: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
+        gone = effects.lost | effects.removed
+        return {key: entry for key, entry in actual.items() if getattr(entry, "device", None) not in gone}
+
+    def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
+        failed = host.session.write([self.message(host, op) for op in ops])
+        return [
+            Failure(ops[index], str(error)) for index, error in sorted(failed.items()) if not self.excuses(ops[index], error)
+        ]
+
+    def excuses(self, op: Op[E], error: NetlinkError) -> bool:
+        """Whether what the operation is for is reached although the kernel refuses it."""
+        return False
+
+    @staticmethod
+    def message(host: Host, op: Op[E]) -> Message:
+        """The message that carries an operation out."""
+        raise NotImplementedError
+
+
+def address_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
+    """An IP address in the form the kernel's answers have, or None where the option is not given."""
+    value = item.get(option)
+    if value is None or _is_plain(value):
+        return value
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise OverlayError("%s: %s: %r is not an IP address" % (section, option, value)) from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is an IPv4 address as the kernel's answers have it: most of thousands are, and this is ten times as fast."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(value)) == value
+    except (OSError, TypeError, ValueError):
+        return False
+
+
+def mac_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
+    """A MAC in the form the kernel's answers have, or None where the option is not given."""
+    value = item.get(option)
+    if value is None:
+        return None
+    if not _MAC.fullmatch(value):
+        raise OverlayError("%s: %s: %r is not a MAC in the form 02:00:00:00:00:01" % (section, option, value))
+    return str(value).lower()
+
+
+def network_of(section: str, item: Mapping[str, Any], option: str) -> str:
+    """A network in the form the kernel's answers have."""
+    address, _slash, length = str(item[option]).partition("/")
+    if length in _MASKS and _is_plain(address) and not int.from_bytes(socket.inet_aton(address), "big") & _MASKS[length]:
+        return str(item[option])
+    try:
+        return str(ipaddress.ip_network(item[option]))
+    except ValueError as error:
+        raise OverlayError("%s: %s: %r is not a network: %s" % (section, option, item[option], error)) from None
+
+
+def need(section: str, item: Mapping[str, Any], option: str, value: Any, state: str) -> None:
+    """Refuse an entry that shall be present and lacks an option."""
+    if state == "present" and value is None:
+        raise OverlayError("%s: %s is required where state is present: %r" % (section, option, dict(item)))

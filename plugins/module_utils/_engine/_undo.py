@@ -1,0 +1,130 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Undoing what was done of a transaction: the engine once more, with what was read at the start as the wish. PRIVATE.
+
+So there is no second code path that only runs when things go wrong. Each resource for itself: what cannot be read or undone is
+named, and everything else is undone. Then all of it is read again, and only if nothing differs the host is as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Sequence, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
+    Failure,
+    Host,
+    Key,
+    Op,
+    Resource,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import (
+    ORDER,
+    State,
+    Transaction,
+    carry_out,
+    effects_of,
+    plan,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Addresses
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridges
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
+
+SHOWN = 20  # lines in a message
+# What the kernel takes along with what is undone, a second look finds: a port whose device was not there yet.
+_PASSES = 3
+
+
+@dataclass
+class _Undo:
+    """What was begun, and what cannot be looked at any more, by resource, and why."""
+
+    host: Host
+    transaction: Transaction
+    begun: Sequence[Op[Any]]
+    unread: Dict[str, str] = field(default_factory=dict)
+
+    def look(self) -> Tuple[State, State]:
+        """What is there now, and what shall be there again, of all that was touched."""
+        self.host.indexes.clear()
+        now: State = {}
+        before: State = {}
+        effects = self._effects()
+        for resource in ORDER:
+            name, snapshot = resource.name, self.transaction.actual[resource.name]
+            keys = {op.entry.key for op in self.begun if op.resource == name}
+            now[name], before[name] = {}, {}
+            if name in self.unread or not keys and not (snapshot and resource.shaken(effects)):
+                continue
+            try:
+                found = self._read(resource, snapshot, keys)
+            except Exception as error:  # whatever it is, all else has to be undone
+                self.unread[name] = str(error) or repr(error)
+                continue
+            now[name] = found
+            # Only what this transaction touched goes; what came from elsewhere meanwhile stays.
+            before[name] = {key: entry for key, entry in found.items() if key not in keys}
+            before[name].update(snapshot)
+        return now, before
+
+    def _effects(self) -> Effects:
+        """What was shaken: by operations on devices, and by addresses, of which the last takes its protocol along."""
+        devices = [[op for op in self.begun if op.resource == name] for name in (Links.name, Bridges.name)]
+        effects = effects_of(*devices)
+        effects.interrupted |= {op.entry.device for op in self.begun if op.resource == Addresses.name}
+        return effects
+
+    def _read(self, resource: Resource[Any], snapshot: Dict[Key, Any], keys: Set[Key]) -> Dict[Key, Any]:
+        self.host.session.account = resource.name
+        spec = self.transaction.specs[resource.name]
+        return resource.read(self.host, spec, resource.reach_back(spec, self.transaction.devices, snapshot, keys))
+
+
+def roll_back(host: Host, transaction: Transaction, begun: Sequence[Op[Any]]) -> str:
+    """Undo the operations that were begun; what there is to say about it."""
+    host.rolling_back = True
+    undo = _Undo(host, transaction, begun)
+    failures: List[Failure] = []
+    tried: List[List[str]] = []
+    while True:
+        ops, _effects = plan(*undo.look())
+        asked = [str(op) for op in ops]
+        if not ops or asked in tried or len(tried) == _PASSES:
+            break
+        tried.append(asked)
+        failures, _begun = carry_out(host, ops, go_on=True)
+    resources = {resource.name: resource for resource in ORDER}
+    forgone = [words for op in begun for words in resources[op.resource].forgo(op)]
+    makers = (Links.name, Bridges.name)
+    remade = [op.before.name for op in begun if op.resource in makers and op.before and (op.after is None or op.recreate)]
+    return tell(ops, failures, undo.unread, forgone, remade)
+
+
+def tell(
+    ops: Sequence[Op[Any]],
+    failures: Sequence[Failure],
+    unread: Dict[str, str],
+    forgone: Sequence[str],
+    remade: Sequence[str] = (),
+) -> str:
+    """What there is to say of an undo, from what still differs and why, and what nobody could look at. Pure.
+
+    @param remade: devices that were removed and are there again; not all that others had on them is read and put back
+    """
+    reasons = {str(failure.op): failure.reason for failure in failures}
+    lines = ["%s could not be looked at (%s)" % item for item in unread.items()]
+    lines += ["still to do is %s%s" % (op, "; " + reasons[str(op)] if str(op) in reasons else "") for op in ops]
+    lines += forgone
+    if not lines and not remade:
+        return "What was done before was undone; the host is as it was."
+    if not lines:
+        return (
+            "What was done before was undone; the host is as it was, as far as this collection reads it. %s had to be made "
+            "again, which takes along what others have on it in other routing tables, with several next hops or metrics of "
+            "their own, as devices on top, and as settings of the device." % ", ".join(sorted(set(remade)))
+        )
+    more = ["and %d more" % (len(lines) - SHOWN)] if len(lines) > SHOWN else []
+    return "What was done before was undone, but for this: %s." % ". ".join(lines[:SHOWN] + more)

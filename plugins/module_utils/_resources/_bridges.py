@@ -1,0 +1,208 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bridges that we make: of networks at layer 2, whose vxlan device is a port, and by hand. PRIVATE to the collection.
+
+Docker takes over a bridge that it finds under the name of one of its networks, and leaves it when it removes the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import mac_of
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWLINK,
+    Message,
+    NetlinkError,
+    attributes,
+    ifinfmsg,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    MARK,
+    Effects,
+    Entry,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
+
+_IFF_UP = 1
+# What a report does not show: it is others', or is the name.
+_HIDDEN = ("name", "ports", "options")
+
+
+@dataclass(frozen=True)
+class Bridge(Entry):
+    """A bridge; what is None is not asked for. Without a MAC of its own it takes that of a port."""
+
+    name: str
+    mac: Optional[str] = None
+    mtu: Optional[int] = None
+    alias: Optional[str] = None
+    up: bool = True
+    # Whether it takes router advertisements, and addresses from them; None, as found, for a bridge without IPv6.
+    accept_ra: Optional[int] = None
+    autoconf: Optional[int] = None
+    # As found: an interface index, which a bridge that is put back gets again.
+    index: int = field(default=0, compare=False)
+    # As found, of one that is to go: what hangs on it, and what is set on it.
+    ports: Tuple[_ports.Port, ...] = ()
+    options: _ports.Values = ()
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+    def same(self, wanted: Bridge) -> bool:
+        settings = {
+            name: getattr(self, name) for name in _ra.OPTIONS if not _ra.differs(getattr(self, name), getattr(wanted, name))
+        }
+        return self == replace(wanted.over(self), **settings)
+
+    def over(self, found: Bridge) -> Bridge:
+        """It as it shall be, where what is not asked for stays as it was found."""
+        settings = {name: getattr(found if getattr(self, name) is None else self, name) for name in _ra.OPTIONS}
+        return replace(
+            found,
+            mac=self.mac or found.mac,
+            mtu=self.mtu or found.mtu,
+            alias=self.alias or found.alias,
+            up=self.up,
+            **settings,
+        )
+
+    def lines(self) -> List[str]:
+        shown = [(one.name, getattr(self, one.name)) for one in fields(self) if one.compare and one.name not in _HIDDEN]
+        return [
+            "%s %s %s" % (self.name, name, str(value).lower() if isinstance(value, bool) else value)
+            for name, value in shown
+            if value is not None
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Bridges(Resource[Bridge]):
+    name = section = "bridge"
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
+        spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
+        for item in sections.get(self.section, ()):
+            settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
+            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
+            spec.add(entry, "present", self.name)
+        return spec
+
+    def reach_back(self, spec: Spec[Bridge], devices: Set[str], snapshot: Mapping[Key, Bridge], keys: Set[Key]) -> Set[str]:
+        return {entry.name for entry in snapshot.values() if entry.options}
+
+    @staticmethod
+    def effects(ops: Sequence[Op[Bridge]]) -> Effects:
+        """What the operations do to what lives on the bridges."""
+        effects = Effects(bridges={op.entry.name for op in ops})
+        for op in ops:
+            if op.after is None:
+                effects.removed.add(op.entry.name)
+            elif op.before is not None:
+                effects.add_change(op.entry.name, op.before, op.after)
+        return effects
+
+    def forgo(self, op: Op[Bridge]) -> List[str]:
+        if op.after is not None or not dict(op.entry.options).get("IFLA_BR_VLAN_FILTERING"):
+            return []
+        return ["bridge: the VLANs of %s and its ports are the kernel's own again" % op.entry.name]
+
+    def read(self, host: Host, spec: Spec[Bridge], devices: Set[str]) -> Dict[Key, Bridge]:
+        if not spec.purge_owned:
+            return {}
+        found: Dict[Key, Bridge] = {}
+        kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
+        for msg in host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind)):
+            attrs = attributes(msg)
+            name, alias = attrs["IFLA_IFNAME"], attrs.get("IFLA_IFALIAS")
+            if (name,) not in spec.present and not (alias or "").startswith(MARK):
+                continue
+            host.indexes[name] = msg["index"]
+            entry = Bridge(
+                name,
+                attrs["IFLA_ADDRESS"],
+                attrs["IFLA_MTU"],
+                alias,
+                bool(msg["flags"] & _IFF_UP),
+                index=msg["index"],
+                ports=_ports.read_ports(host, name, msg["index"]) if name in devices else (),
+                options=_ports.options_of(attrs) if name in devices else (),
+                **_ra.read_settings(name),
+            )
+            found[entry.key] = entry
+        for (name,) in set(spec.present) - set(found):
+            if host.index(name) is not None and not host.rolling_back:
+                raise OverlayError("bridge: %s exists and is not a bridge. Remove it or choose another name" % name)
+        return found
+
+    def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
+        return entry if found is None else entry.over(found)
+
+    def extra(self, entry: Bridge, spec: Spec[Bridge]) -> bool:
+        return spec.purge_owned and (entry.alias or "").startswith(MARK)
+
+    def show(self, op: Op[Bridge]) -> Tuple[List[str], List[str]]:
+        before, after = super().show(op)
+        if op.before is None or op.after is None:
+            return before, after
+        return [line for line in before if line not in after], [line for line in after if line not in before]
+
+    def apply(self, host: Host, ops: Sequence[Op[Bridge]]) -> List[Failure]:
+        for op in ops:
+            try:
+                self._apply(host, op)
+            except (NetlinkError, OverlayError, OSError) as error:
+                return [Failure(op, str(error))]
+        return []
+
+    @staticmethod
+    def _apply(host: Host, op: Op[Bridge]) -> None:
+        entry = op.entry
+        if op.after is None:
+            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
+            host.indexes[entry.name] = None
+            return
+        # The same MAC once more would take the neighbours along as well as another one.
+        same = op.before is not None and op.before.mac == entry.mac
+        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac and not same else []
+        if op.before is None:
+            kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
+            create = [("IFLA_IFNAME", entry.name), *attrs, kind]
+            host.session.write_one(Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": entry.index}, create))
+            host.indexes.pop(entry.name, None)
+            attrs = []
+        # Of one that is there: only an MTU that is changed stays when the last port goes (br_change_mtu).
+        attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
+        # The kernel gives no alias to a device that it makes.
+        attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
+        if op.before is not None and op.before.alias and not entry.alias:
+            # Only in an undo.
+            attrs.append(("IFLA_IFALIAS", ""))
+        index = host.index(entry.name)
+        if attrs:
+            host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+        # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
+        _ra.write_settings(entry.name, entry, op.before)
+        state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
+        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
+        if entry.options:
+            _ports.put_options(host, index or 0, entry.options)
+            _ports.put_ports(host, entry.name, entry.ports)

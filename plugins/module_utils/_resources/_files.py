@@ -1,0 +1,128 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whole files that are ours. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Entry,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+
+
+@dataclass(frozen=True)
+class File(Entry):
+    """A text file with its permission bits."""
+
+    path: str
+    content: str
+    mode: int = 0o644
+
+    @property
+    def key(self) -> Key:
+        return (self.path,)
+
+    def lines(self) -> List[str]:
+        return ["%s mode %04o" % (self.path, self.mode)] + self.content.splitlines()
+
+    def __str__(self) -> str:
+        return self.path
+
+
+def read_file(path: str) -> Optional[File]:
+    """A file as it is, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            return File(path, handle.read(), os.fstat(handle.fileno()).st_mode & 0o7777)
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OverlayError("%s cannot be read: %s" % (path, error)) from error
+
+
+# Folders that are there for our files alone, or that no package makes.
+_FOLDERS = ("/etc/agentless-overlay", "/etc/systemd/networkd.conf.d", "/run/flannel")
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, and the folder that was made for it."""
+    os.unlink(path)
+    if os.path.dirname(path) in _FOLDERS:
+        try:
+            os.rmdir(os.path.dirname(path))
+        except OSError:
+            return
+
+
+def write_file(entry: File) -> None:
+    """Replace a file in one step: a reader sees the old one or the new one, also after a power failure."""
+    # A link stays a link: what it points at is replaced.
+    target = os.path.realpath(entry.path)
+    folder = os.path.dirname(target)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    # Always the same name: a run that is killed leaves one such file at most. Who writes holds the host's lock.
+    temporary = os.path.join(folder, ".%s.overlay-new" % os.path.basename(target))
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+            stream.write(entry.content)
+            stream.flush()
+            os.fchmod(stream.fileno(), entry.mode)
+            if os.path.exists(target):
+                owner = os.stat(target)
+                os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+class Files(Resource[File]):
+    name = section = "files"
+    stops = False
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
+        spec: Spec[File] = Spec()
+        for item in sections.get(self.section, ()):
+            mode = int(str(item.get("mode") or "0644"), 8)
+            spec.add(File(item["path"], item.get("content") or "", mode), item.get("state") or "present", self.name)
+        return spec
+
+    def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
+        files = (read_file(key[0]) for key in set(spec.present) | spec.absent)
+        return {entry.key: entry for entry in files if entry is not None}
+
+    def extra(self, entry: File, spec: Spec[File]) -> bool:
+        return False
+
+    def apply(self, host: Host, ops: Sequence[Op[File]]) -> List[Failure]:
+        failures = []
+        for op in ops:
+            try:
+                if op.after is None:
+                    remove_file(op.entry.path)
+                else:
+                    write_file(op.after)
+            except OSError as error:
+                failures.append(Failure(op, str(error)))
+        return failures

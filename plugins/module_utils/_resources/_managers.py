@@ -1,0 +1,169 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that make other managers of the network leave our devices alone. PRIVATE to the collection.
+
+For every manager that is installed, whether it runs or not: it may be started
+tomorrow.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
+    File,
+    read_file,
+    remove_file,
+    write_file,
+)
+
+_HEAD = "# Made by agentless.overlay: the next run of overlay.yml replaces it.\n"
+# From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
+Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[int]], Any]]
+
+
+@dataclass(frozen=True)
+class Manager:
+    """Another manager: the programs it is known by, its unit, how it reads its files again, and what they say."""
+
+    programs: Tuple[str, ...]
+    unit: str
+    reload: Tuple[str, ...]
+    texts: Texts
+    # What judges its files, whether it runs or not.
+    check: Tuple[str, ...] = ()
+
+
+def _zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
+    """What comes out of the tunnel is the overlay's own; DOCKER-USER and Docker decide about it."""
+    lines = "".join('  <interface name="%s"/>\n' % device for device in tunnels)
+    return lines and (
+        '<?xml version="1.0" encoding="utf-8"?>\n<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines
+    )
+
+
+def _policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
+    """Lets vxlan in, in whatever zone the underlay is; from whom, our own nft table decides."""
+    rules = "".join('  <rule><port port="%d" protocol="udp"/><accept/></rule>\n' % port for port in ports)
+    return rules and (
+        '<?xml version="1.0" encoding="utf-8"?>\n<policy priority="-100" target="CONTINUE">\n'
+        "  <short>Overlay network</short>\n"
+        '  <ingress-zone name="ANY"/>\n  <egress-zone name="HOST"/>\n%s</policy>\n' % rules
+    )
+
+
+MANAGERS: Tuple[Manager, ...] = (
+    Manager(
+        ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd"),
+        "systemd-networkd.service",
+        ("networkctl", "reload"),
+        {
+            # On its next start it would remove every route and next hop that it did not make.
+            "/etc/systemd/networkd.conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
+                _HEAD + "[Network]\nManageForeignRoutes=no\nManageForeignNextHops=no\n"
+            ),
+            "/etc/systemd/network/10-agentless-overlay.network": lambda tunnels, devices, ports: (
+                devices and _HEAD + "[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n" % " ".join(devices)
+            ),
+        },
+    ),
+    Manager(
+        ("/usr/lib/systemd/systemd-udevd", "/lib/systemd/systemd-udevd"),
+        "systemd-udevd.service",
+        ("udevadm", "control", "--reload"),
+        {
+            "/etc/systemd/network/10-agentless-overlay.link": lambda tunnels, devices, ports: (
+                devices and _HEAD + "[Match]\nOriginalName=%s\n\n[Link]\nMACAddressPolicy=none\n" % " ".join(devices)
+            ),
+        },
+    ),
+    Manager(
+        ("/usr/sbin/NetworkManager",),
+        "NetworkManager.service",
+        ("nmcli", "general", "reload", "conf"),
+        {
+            "/etc/NetworkManager/conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
+                devices
+                and _HEAD
+                + "[device-agentless-overlay]\nmatch-device=%s\nmanaged=0\n"
+                % ",".join("interface-name:" + device for device in devices)
+            ),
+        },
+    ),
+    Manager(
+        ("/usr/sbin/firewalld",),
+        "firewalld.service",
+        ("firewall-cmd", "--reload"),
+        {
+            # Names of at most 17 characters; a zone and a policy may not have the same one.
+            "/etc/firewalld/zones/agentless-overlay.xml": _zone,
+            "/etc/firewalld/policies/agentless-vxlan.xml": _policy,
+        },
+        # With one bad file it would start with none of its owner's either.
+        ("firewall-offline-cmd", "--check-config"),
+    ),
+)
+
+
+class Managers(Resource[File]):
+    name = section = "managers"
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
+        spec: Spec[File] = Spec(purge_owned=self.section in sections)
+        for part in sections.get(self.section, ()):
+            for manager in MANAGERS:
+                if any(os.path.exists(program) for program in manager.programs):
+                    devices = [*part["devices"], *(part.get("bridges") or ())]
+                    for path, make in manager.texts.items():
+                        text = make(part["devices"], devices, part["ports"])
+                        if text:
+                            spec.add(File(path, text), "present", self.name)
+        return spec
+
+    def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
+        if not spec.purge_owned:
+            return {}
+        files = (read_file(path) for manager in MANAGERS for path in manager.texts)
+        return {entry.key: entry for entry in files if entry is not None}
+
+    def extra(self, entry: File, spec: Spec[File]) -> bool:
+        return spec.purge_owned
+
+    def apply(self, host: Host, ops: Sequence[Op[File]]) -> List[Failure]:
+        for op in ops:
+            try:
+                if op.after is None:
+                    remove_file(op.entry.path)
+                else:
+                    write_file(op.after)
+            except OSError as error:
+                return [Failure(op, str(error))]
+        for manager in MANAGERS:
+            touched = [op for op in ops if op.entry.path in manager.texts]
+            try:
+                if touched:
+                    self._reload(host, manager)
+            except (OSError, OverlayError) as error:
+                return [Failure(touched[0], str(error))]
+        return []
+
+    @staticmethod
+    def _reload(host: Host, manager: Manager) -> None:
+        if manager.check:
+            host.command(manager.check)
+        # One that does not run reads its files when it starts.
+        if os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", manager.unit], None)[0]:
+            host.command(manager.reload)

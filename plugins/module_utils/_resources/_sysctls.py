@@ -1,0 +1,101 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kernel settings. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Set
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Entry,
+    Failure,
+    Host,
+    Key,
+    Op,
+    OverlayError,
+    Resource,
+    Spec,
+)
+
+_FORWARDING6 = "net.ipv6.conf.all.forwarding"
+_TABLE_MAIN = 254
+_RTPROT_RA = 9
+
+
+@dataclass(frozen=True)
+class Sysctl(Entry):
+    """A setting below /proc/sys, its name with dots."""
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+    @property
+    def path(self) -> str:
+        return "/proc/sys/" + self.name.replace(".", "/")
+
+    def __str__(self) -> str:
+        return "%s = %s" % (self.name, self.value)
+
+
+class Sysctls(Resource[Sysctl]):
+    name = section = "sysctl"
+    stops = False
+
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
+        spec: Spec[Sysctl] = Spec()
+        for item in sections.get(self.section, ()):
+            spec.add(Sysctl(item["name"], str(item["value"])), "present", self.name)
+        return spec
+
+    def read(self, host: Host, spec: Spec[Sysctl], devices: Set[str]) -> Dict[Key, Sysctl]:
+        found: Dict[Key, Sysctl] = {}
+        if (_FORWARDING6,) in spec.present and not host.rolling_back:
+            self._refuse_lost_default(host)
+        for key, entry in spec.present.items():
+            try:
+                with open(entry.path, encoding="ascii") as handle:
+                    found[key] = Sysctl(entry.name, handle.read().strip())
+            except OSError as error:
+                raise OverlayError("sysctl: %s cannot be read: %s" % (entry.name, error)) from error
+        return found
+
+    @staticmethod
+    def _refuse_lost_default(host: Host) -> None:
+        """A host that forwards IPv6 takes no router advertisements any more, unless its device says 2."""
+        fields = {"family": socket.AF_INET6, "table": _TABLE_MAIN}
+        for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
+            index = attributes(msg).get("RTA_OIF")
+            if msg["dst_len"] or msg["proto"] != _RTPROT_RA or index is None:
+                continue
+            if host.carries_mark(index):
+                # From a container: a route that goes with this run.
+                continue
+            name = "net.ipv6.conf.%s.accept_ra" % host.name(index)
+            with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as handle:
+                if handle.read().strip() == "1":
+                    raise OverlayError(
+                        "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "
+                        "switch off. Set %s to 2, and keep it so in /etc/sysctl.d. Nothing was changed" % name
+                    )
+
+    def extra(self, entry: Sysctl, spec: Spec[Sysctl]) -> bool:
+        return False
+
+    def apply(self, host: Host, ops: Sequence[Op[Sysctl]]) -> List[Failure]:
+        failures = []
+        for op in ops:
+            try:
+                with open(op.entry.path, "w", encoding="ascii") as handle:
+                    handle.write(op.entry.value)
+            except OSError as error:
+                failures.append(Failure(op, str(error)))
+        return failures

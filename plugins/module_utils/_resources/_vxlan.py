@@ -1,0 +1,230 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A vxlan device: its options, and what they are in the kernel's messages. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    MARK,
+    Entry,
+    Host,
+    Key,
+    OverlayError,
+    vxlan_data,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
+
+IFF_UP = 1
+
+# Option, attribute for IPv4, attribute for IPv6, and whether a living device
+# takes a new value (drivers/net/vxlan/vxlan_core.c, vxlan_nl2conf).
+_VXLAN: Tuple[Tuple[str, str, str, bool], ...] = (
+    ("vni", "IFLA_VXLAN_ID", "IFLA_VXLAN_ID", False),
+    ("port", "IFLA_VXLAN_PORT", "IFLA_VXLAN_PORT", False),
+    ("local", "IFLA_VXLAN_LOCAL", "IFLA_VXLAN_LOCAL6", True),
+    ("remote", "IFLA_VXLAN_GROUP", "IFLA_VXLAN_GROUP6", True),
+    ("dev", "IFLA_VXLAN_LINK", "IFLA_VXLAN_LINK", True),
+    ("learning", "IFLA_VXLAN_LEARNING", "IFLA_VXLAN_LEARNING", True),
+    ("ttl", "IFLA_VXLAN_TTL", "IFLA_VXLAN_TTL", True),
+    ("ttl_inherit", "IFLA_VXLAN_TTL_INHERIT", "IFLA_VXLAN_TTL_INHERIT", False),
+    ("tos", "IFLA_VXLAN_TOS", "IFLA_VXLAN_TOS", True),
+    ("df", "IFLA_VXLAN_DF", "IFLA_VXLAN_DF", True),
+    ("flowlabel", "IFLA_VXLAN_LABEL", "IFLA_VXLAN_LABEL", True),
+    ("ageing", "IFLA_VXLAN_AGEING", "IFLA_VXLAN_AGEING", True),
+    ("maxaddress", "IFLA_VXLAN_LIMIT", "IFLA_VXLAN_LIMIT", False),
+    ("srcport", "IFLA_VXLAN_PORT_RANGE", "IFLA_VXLAN_PORT_RANGE", False),
+    ("udpcsum", "IFLA_VXLAN_UDP_CSUM", "IFLA_VXLAN_UDP_CSUM", False),
+    ("udp6zerocsumtx", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", False),
+    ("udp6zerocsumrx", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", False),
+    ("gbp", "IFLA_VXLAN_GBP", "IFLA_VXLAN_GBP", False),
+    ("proxy", "IFLA_VXLAN_PROXY", "IFLA_VXLAN_PROXY", False),
+    ("rsc", "IFLA_VXLAN_RSC", "IFLA_VXLAN_RSC", False),
+    ("l2miss", "IFLA_VXLAN_L2MISS", "IFLA_VXLAN_L2MISS", False),
+    ("l3miss", "IFLA_VXLAN_L3MISS", "IFLA_VXLAN_L3MISS", False),
+    ("localbypass", "IFLA_VXLAN_LOCALBYPASS", "IFLA_VXLAN_LOCALBYPASS", True),
+)
+# Given by their presence alone.
+_FLAGS = ("ttl_inherit", "gbp")
+_BOOLEANS = (
+    *("learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "proxy", "rsc", "l2miss", "l3miss", "localbypass"),
+    *_FLAGS,
+)
+_DF = ("unset", "set", "inherit")
+
+
+def _differs(option: str, found: Any, wanted: Any) -> bool:
+    if option in _ra.OPTIONS:
+        return _ra.differs(found, wanted)
+    return wanted is not None and wanted != found
+
+
+@dataclass(frozen=True)
+class Link(Entry):
+    """A vxlan device; what is None is not asked for, or not told by the kernel."""
+
+    name: str
+    vni: Optional[int] = None
+    port: Optional[int] = None
+    local: Optional[str] = None
+    remote: Optional[str] = None
+    dev: Optional[str] = None
+    learning: Optional[bool] = None
+    ttl: Optional[int] = None
+    ttl_inherit: Optional[bool] = None
+    tos: Optional[int] = None
+    df: Optional[str] = None
+    flowlabel: Optional[int] = None
+    ageing: Optional[int] = None
+    maxaddress: Optional[int] = None
+    srcport: Optional[Tuple[int, int]] = None
+    udpcsum: Optional[bool] = None
+    udp6zerocsumtx: Optional[bool] = None
+    udp6zerocsumrx: Optional[bool] = None
+    gbp: Optional[bool] = None
+    proxy: Optional[bool] = None
+    rsc: Optional[bool] = None
+    l2miss: Optional[bool] = None
+    l3miss: Optional[bool] = None
+    localbypass: Optional[bool] = None
+    mac: Optional[str] = None
+    mtu: Optional[int] = None
+    alias: Optional[str] = None
+    # Whether it takes router advertisements, and addresses from them; None, as found, for a device without IPv6.
+    accept_ra: Optional[int] = None
+    autoconf: Optional[int] = None
+    # The bridge that it is a port of, and whether that port answers for neighbours that the bridge knows.
+    master: Optional[str] = None
+    neigh_suppress: Optional[bool] = None
+    up: Optional[bool] = True
+    # As found: the interface index, which a re-created device gets again.
+    index: int = field(default=0, compare=False)
+    # And what is set on it as a port.
+    port_flags: _ports.Values = field(default=(), compare=False)
+
+    @property
+    def key(self) -> Key:
+        return (self.name,)
+
+    @property
+    def owned(self) -> bool:
+        return (self.alias or "").startswith(MARK)
+
+    def same(self, wanted: Link) -> bool:
+        return not self.delta(wanted)
+
+    def delta(self, wanted: Link) -> List[str]:
+        """The options whose wanted value is given and differs."""
+        return [
+            option.name
+            for option in fields(self)
+            if option.compare and _differs(option.name, getattr(self, option.name), getattr(wanted, option.name))
+        ]
+
+    def lines(self) -> List[str]:
+        return [line for option in fields(self) if option.compare for line in self.line(option.name)]
+
+    def line(self, option: str) -> List[str]:
+        value = getattr(self, option)
+        if value is None or option == "name":
+            return []
+        if option == "srcport":
+            value = "%d-%d" % value
+        return ["%s %s %s" % (self.name, option, str(value).lower() if isinstance(value, bool) else value)]
+
+    def __str__(self) -> str:
+        told = ("vni", "local", "port", "mac", "mtu")
+        return " ".join(
+            [self.name] + ["%s %s" % (name, getattr(self, name)) for name in told if getattr(self, name) is not None]
+        )
+
+
+def must_recreate(before: Link, after: Link) -> bool:
+    """Whether the kernel refuses to change the one into the other in place."""
+    for option, _v4, _v6, in_place in _VXLAN:
+        old, new = getattr(before, option), getattr(after, option)
+        if old == new:
+            continue
+        if not in_place:
+            return True
+        # An outer address can be given and changed, not taken away, and not to the other family.
+        if option in ("local", "remote") and (new is None or old is not None and (":" in old) != (":" in new)):
+            return True
+        if option == "dev" and new is None:
+            return True
+    return False
+
+
+def decode_link(host: Host, msg: Any) -> Optional[Link]:
+    """The device that a message tells of, or None where it is of another kind."""
+    attrs = attributes(msg)
+    data = vxlan_data(msg)
+    if not data:
+        return None
+    values: Dict[str, Any] = {}
+    for option, v4, v6, _in_place in _VXLAN:
+        value = data.get(v4, data.get(v6))
+        if option in _FLAGS:
+            value = bytes(data.get(v4) or b"") == b"\1" if option == "ttl_inherit" else v4 in data
+        elif option in _BOOLEANS and value is not None:
+            value = bool(value)
+        elif option == "df" and value is not None:
+            value = _DF[value]
+        elif option == "dev":
+            value = host.name(value) if value else None
+        elif option == "flowlabel" and value is not None:
+            value = socket.ntohl(value)
+        elif option == "srcport" and value is not None:
+            value = (value["low"], value["high"])
+        values[option] = value
+    name = attrs["IFLA_IFNAME"]
+    host.remotes[name] = values["remote"]
+    master = attrs.get("IFLA_MASTER")
+    port = attributes(attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_SLAVE_DATA") or {"attrs": []})
+    suppresses = port.get("IFLA_BRPORT_NEIGH_SUPPRESS")
+    return Link(
+        name=name,
+        mac=attrs["IFLA_ADDRESS"],
+        mtu=attrs["IFLA_MTU"],
+        alias=attrs.get("IFLA_IFALIAS"),
+        master=host.name(master) if master else None,
+        neigh_suppress=None if suppresses is None else bool(suppresses),
+        up=bool(msg["flags"] & IFF_UP),
+        index=msg["index"],
+        port_flags=_ports.flags_of(attrs) if master else (),
+        **_ra.read_settings(name),
+        **values,
+    )
+
+
+def encode_data(host: Host, link: Link, options: Optional[Sequence[str]] = None) -> List[Any]:
+    """The vxlan attributes of a device: all that are given, or those of some options."""
+    attrs: List[Any] = []
+    for option, v4, v6, _in_place in _VXLAN:
+        value = getattr(link, option)
+        if value is None or options is not None and option not in options:
+            continue
+        if option == "dev":
+            value = host.index(value)
+            if value is None:
+                raise OverlayError("vxlan_link: %s: there is no device %s for dev" % (link.name, link.dev))
+        elif option == "df":
+            value = _DF.index(value)
+        elif option == "flowlabel":
+            value = socket.htonl(value)
+        elif option == "srcport":
+            value = {"low": value[0], "high": value[1]}
+        elif option in _FLAGS:
+            if not value:
+                continue
+            value = b"" if option == "ttl_inherit" else True
+        elif isinstance(value, bool):
+            value = int(value)
+        attrs.append((v6 if isinstance(value, str) and ":" in value else v4, value))
+    return attrs
