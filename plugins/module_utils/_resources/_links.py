@@ -98,6 +98,8 @@ class Links(Resource[Link]):
         "EAFNOSUPPORT": "local and remote or group have to be of one family",
     }
     options = _OPTIONS
+    alone = True
+    nothing = ({"entries": [], "purge": True},)
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
