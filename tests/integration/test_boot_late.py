@@ -60,9 +60,9 @@ def eventually(lab: Machine, command: str, seconds: float) -> None:
 
 
 def test_a_late_address_only_delays(machine: Machine) -> None:
-    parts = _boot._parts(_module.validated(SECTIONS))
-    write(machine, _boot.SCRIPT, _boot._script(parts))
-    write(machine, _boot.UNIT_FILE, _boot._unit(parts))
+    parts = _boot.parts_of(_module.validated(SECTIONS))
+    write(machine, _boot.SCRIPT, _boot.script(parts))
+    write(machine, _boot.UNIT_FILE, _boot.unit(parts))
     machine.sh(HOST, "systemctl daemon-reload; systemctl enable agentless-overlay; systemctl stop docker.socket docker")
     # As before a lease: a device without an address, and no VLAN on it yet.
     machine.sh(HOST, "ip address flush dev eth0")

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Session
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, Op
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, Files
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links

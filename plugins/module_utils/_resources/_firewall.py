@@ -16,18 +16,19 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 TABLE = "agentless_overlay"
 CHAIN = "DOCKER-USER"
@@ -169,8 +170,32 @@ def nft_script(rules: Iterable[Rule]) -> str:
     return script + "}\n" + "".join(elements)
 
 
+_OPTIONS: Options = {
+    "network": {"type": "str", "required": True},
+    "cidrs": {"type": "list", "elements": "str"},
+    "leases": {"type": "list", "elements": "str"},
+    "devices": {"type": "list", "elements": "str"},
+    "bridge": {"type": "str", "default": "docker0"},
+    "vxlan": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"vni": {"type": "int", "required": True}, "port": {"type": "int", "default": 4789}},
+    },
+    "vteps": {"type": "list", "elements": "str"},
+    "publish": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"port": {"type": "int", "required": True}, "to": {"type": "str", "required": True}},
+    },
+}
+_RULES = {"required_by": {"leases": ["cidrs", "devices"], "vxlan": ["vteps"], "publish": ["cidrs"]}}
+
+
 class Firewall(Resource[Rule]):
     name = section = "firewall"
+    atomic = True
+    options = _OPTIONS
+    rules = _RULES
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Rule]:

@@ -11,16 +11,11 @@ import socket
 from dataclasses import dataclass, field, fields
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
-    Entry,
-    Host,
-    Key,
-    OverlayError,
-    vxlan_data,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 
 IFF_UP = 1
@@ -120,6 +115,10 @@ class Link(Entry):
     @property
     def owned(self) -> bool:
         return (self.alias or "").startswith(MARK)
+
+    @property
+    def overlay(self) -> str:
+        return (self.alias or "")[len(MARK) :] if self.owned else ""
 
     def same(self, wanted: Link) -> bool:
         return not self.delta(wanted)
