@@ -102,6 +102,8 @@ options:
   files:
     description:
       - Files with C(path), C(content), C(mode) (by default V(0644)) and C(state) (V(present) or V(absent)).
+      - A content that names C(agentless.overlay) replaces no file that does not, unless C(adopt) is true, and V(absent) removes
+        none.
     type: list
     elements: dict
   sysctl:

@@ -44,8 +44,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     shell_lines,
 )
 
-_UNTIL_PEERS = "each peer has been converged too"
 DEFAULT_AGEING = 300  # FDB_AGE_DEFAULT
+_UNTIL_PEERS = "each peer has been converged too"
 MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
 
 
@@ -98,6 +98,8 @@ class Links(Resource[Link]):
         "EAFNOSUPPORT": "local and remote or group have to be of one family",
     }
     options = _OPTIONS
+    alone = True
+    nothing = ({"entries": [], "purge": True},)
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:

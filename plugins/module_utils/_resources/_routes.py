@@ -242,6 +242,8 @@ class Routes(OnDevice[Route]):
     atomic = True
     remedies = {"ENETUNREACH": "the gateway is not reachable through the device: set onlink: true"}
     options = _OPTIONS
+    alone = True
+    nothing = ({"entries": [], "purge": True},)
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Route]:

@@ -90,6 +90,8 @@ _OPTIONS: Options = {"name": {"type": "str", "required": True}, "value": {"type"
 class Sysctls(Resource[Sysctl]):
     name = section = "sysctl"
     options = _OPTIONS
+    # Others may need them.
+    nothing = None
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
