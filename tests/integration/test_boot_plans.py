@@ -142,7 +142,7 @@ def sections_of(plan: Any, host: str, nexthops: str) -> dict[str, Any]:
 
 
 def script_of(sections: dict[str, Any]) -> str:
-    return _boot.script(_boot.parts_of(_module.validated(sections)))
+    return _boot.script(_module.validated(sections))
 
 
 def refused(sections: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils import _module
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Session
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, Files
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
@@ -90,3 +92,25 @@ def test_localbypass_that_a_kernel_cannot_switch_off_is_refused(before: Any) -> 
     host = Host(session=Kernel(), indexes={"vx": None})
     (failure,) = Links().apply(host, [Op("vxlan_link", before, Link("vx", vni=88, localbypass=False))])
     assert "Linux 6.5" in failure.reason and "Take localbypass out" in failure.reason
+
+
+@pytest.mark.parametrize("nexthops", ["never", "always"])
+def test_thousands_of_peers_are_no_more_programs_than_a_few(nexthops: str) -> None:
+    """A process each would be minutes at boot."""
+
+    def programs(peers: int) -> int:
+        numbers = [f"10.{100 + (n >> 8)}.{n & 255}" for n in range(peers)]
+        macs = [f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(peers)]
+        routes = [{"dst": f"{n}.0/24", "gateway": f"{n}.0", "device": "vx", "onlink": True} for n in numbers]
+        text = _boot.script(
+            {
+                "vxlan_link": [{"name": "vx", "vni": 88, "addresses": ["10.99.1.0/32"]}],
+                "neigh_entry": [{"device": "vx", "entries": [{"dst": f"{n}.0", "lladdr": m} for n, m in zip(numbers, macs)]}],
+                "fdb_entry": [{"device": "vx", "entries": [{"mac": m, "dst": f"{n}.1"} for n, m in zip(numbers, macs)]}],
+                "route_entry": [{"entries": routes, "nexthops": nexthops}],
+            }
+        )
+        assert text.count("route replace") == text.count("neigh replace") == text.count("fdb replace") == peers
+        return len(re.findall(r"^(?:try |.*\|\| try )", text, re.M))
+
+    assert programs(3000) == programs(3) <= 9

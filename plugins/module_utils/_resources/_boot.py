@@ -124,9 +124,13 @@ def _lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
     return [line for resource, present in entries for line in resource.shell(present)]
 
 
-def script(parts: Parts) -> str:
-    """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+def _script(parts: Parts) -> str:
     return "\n".join([_HEAD, *_lines(parts), 'exit "$failed"', ""])
+
+
+def script(sections: Sections) -> str:
+    """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+    return _script(parts_of(sections))
 
 
 def unit(parts: Parts) -> str:
@@ -178,7 +182,7 @@ class Boot(Resource[Union[File, Service]]):
             return
         # Parsed already, unless the script is of other options.
         spec.parts = parts_of(spec.sections) if spec.sections else {one: specs[one.name] for one in _makers()}
-        made: List[Union[File, Service]] = [File(SCRIPT, script(spec.parts))]
+        made: List[Union[File, Service]] = [File(SCRIPT, _script(spec.parts))]
         if os.path.isdir(_SYSTEMD):
             made += [File(UNIT_FILE, unit(spec.parts)), Service(UNIT, True, False)]
         spec.present = {entry.key: entry for entry in made}
