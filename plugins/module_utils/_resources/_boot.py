@@ -36,7 +36,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._file
     remove_file,
     write_file,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import CHAIN, Firewall, Rule, nft_script
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import Firewall
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._neighbours import Neighbour, Neighbours
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Nexthops
@@ -209,18 +209,6 @@ def _write(entry: File) -> str:
     return "mkdir -p %s\ncat >%s <<'END'\n%sEND\nchmod %04o %s\n" % (folder, path, entry.content, entry.mode, path)
 
 
-def _rules(rules: Sequence[Rule]) -> str:
-    script = "try nft -f - <<'END'\n%sEND\n" % nft_script(rules)
-    for program in ("iptables", "ip6tables"):
-        chain = [_words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
-        if chain:
-            # Docker keeps the chain that it finds at its start.
-            script += "%s -w -N %s 2>/dev/null\n" % (program, CHAIN)
-        for rule in chain:
-            script += "%s -w -C %s %s 2>/dev/null || try %s -w -I %s %s\n" % (program, CHAIN, rule, program, CHAIN, rule)
-    return script
-
-
 def _sysctl(entry: Sysctl) -> str:
     setting = "try %s\n" % _words(["sh", "-c", "echo %s >%s" % (_words([entry.value]), _words([entry.path]))])
     if entry.name != _FORWARDING:
@@ -246,7 +234,7 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         [
             _HEAD,
             *(_sysctl(entry) for entry in entries(Sysctls())),
-            _rules(entries(Firewall())),
+            *(line + "\n" for line in Firewall().shell(entries(Firewall()))),
             *(_bridge(bridge) for bridge in bridges),
             *(_link(link) for link in links),
             _batch("ip", (_address(address) for address in addresses)),
