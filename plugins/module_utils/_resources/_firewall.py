@@ -12,8 +12,9 @@ us vxlan packets.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
@@ -217,6 +218,17 @@ class Firewall(Resource[Item]):
             host.command([program, "-w", "-N", CHAIN])
         if lines:
             host.command([program + "-restore", "-w", "--noflush"], "*filter\n%s\nCOMMIT\n" % "\n".join(lines))
+
+
+@contextmanager
+def kept(host: Host) -> Iterator[None]:
+    """While somebody loads his firewall anew, which may flush ours: what of ours is gone afterwards is put back."""
+    firewall, spec = Firewall(), FirewallSpec(purge_owned=True)
+    before = firewall.read(host, spec, set())
+    yield
+    ops = [op for op in firewall.diff(firewall.read(host, spec, set()), before) if op.after is not None]
+    for failure in firewall.apply(host, ops):
+        raise OverlayError("%s; %s" % (failure.op, failure.reason))
 
 
 def _no_way(way: Way) -> List[str]:

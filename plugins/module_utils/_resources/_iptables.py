@@ -98,17 +98,20 @@ def match_of(rule: str) -> Match:
     return Match(tuple(wants), narrow)
 
 
-def _meet(rule: Match, ours: Match) -> bool:
-    """Whether there may be a packet of ours that a rule is for."""
+def _meet(rule: Match, path: Sequence[Match]) -> bool:
+    """Whether there may be a packet of ours that a rule is for: one that our rule, and all jumps up to here, are for too."""
     return all(
-        _may_be(option, rule.of(option), ours.of(option))
+        _may_be(option, rule.of(option), other.of(option))
         for option in ("-s", "-d", "-i", "-o")
-        if rule.of(option) and ours.of(option)
+        for other in path
+        if rule.of(option) and other.of(option)
     )
 
 
 def _may_be(option: str, asked: Tuple[bool, str], given: Tuple[bool, str]) -> bool:
     negated, value = asked
+    if given[0]:
+        return negated or value != given[1]
     if option in ("-i", "-o"):
         name = given[1]
         same = name.startswith(value[:-1]) if value.endswith("+") else name == value
@@ -123,18 +126,21 @@ def _may_be(option: str, asked: Tuple[bool, str], given: Tuple[bool, str]) -> bo
     return one.overlaps(other)  # type: ignore[arg-type]
 
 
-def taker(chains: Chains, rules: Sequence[str], ours: Match, returns: bool = True) -> str:
+def taker(chains: Chains, rules: Sequence[str], path: Sequence[Match], returns: bool = True) -> str:
     """The last of some rules that may take a packet of ours, or nothing.
 
+    @param path: our rule, and the jumps that lead to these rules
     @param returns: whether RETURN takes it too, as it does in a chain whose next rules are Docker's
     """
     found = ""
     for rule in rules:
         match = match_of(rule)
-        if match.target in _HARMLESS or match.target == "RETURN" and not returns or not _meet(match, ours):
+        if match.target in _HARMLESS or match.target == "RETURN" and not returns or not _meet(match, path):
             continue
         chain = chains.get(match.target)
-        if chain is None or taker(chains, chain.rules, ours, match.goes and returns) or match.goes and returns:
+        # From where it goes, no way leads back here.
+        lost = match.goes and returns
+        if chain is None or lost or taker(chains, chain.rules, [*path, match], False):
             found = rule
     return found
 
@@ -150,7 +156,7 @@ def stop(chains: Chains, ours: Sequence[Match]) -> str:
         return ""
     place = next((number for number, rule in enumerate(forward.rules) if match_of(rule) == _JUMP), None)
     for match in ours:
-        found = taker(chains, forward.rules[:place], match)
+        found = taker(chains, forward.rules[:place], [match])
         if found:
             return found if place is None else found + _BEFORE
     if place is not None:
@@ -169,7 +175,7 @@ def ours_in(program: str, chains: Chains) -> List[Rule]:
         if MARK in rule:
             text = unquoted(rule)
             copy = seen[text] = seen.get(text, -1) + 1
-            found.append(Rule("%s %s" % (program, CHAIN), text, taker(chains, rules[:number], match_of(text)), copy))
+            found.append(Rule("%s %s" % (program, CHAIN), text, taker(chains, rules[:number], [match_of(text)]), copy))
     return found
 
 
