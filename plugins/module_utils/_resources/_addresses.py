@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -27,9 +28,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifaddrmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
     OverlayError,
@@ -100,6 +101,7 @@ def keep_secondaries(devices: Iterable[str]) -> Iterator[None]:
 
 class Addresses(OnDevice[Address]):
     name = "address"
+    atomic = True
     section = "vxlan_link"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Address]:
@@ -151,6 +153,11 @@ class Addresses(OnDevice[Address]):
         ]
         # Who comes first stands first.
         return sorted(ops, key=lambda op: op.after is not None and op.after.secondary)
+
+    def effects(self, ops: Sequence[Op[Address]]) -> Effects:
+        # With its last address a device loses what it knows of that protocol: when one is removed, or an undo takes back one
+        # that is added.
+        return Effects(interrupted={op.entry.device for op in ops})
 
     def apply(self, host: Host, ops: Sequence[Op[Address]]) -> List[Failure]:
         messages: List[Tuple[Op[Address], Message]] = []

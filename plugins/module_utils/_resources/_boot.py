@@ -16,12 +16,13 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, Union
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -249,8 +250,12 @@ def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
 
 
+_OPTIONS: Options = {"sections": {"type": "dict"}}
+
+
 class Boot(Resource[Union[File, Service]]):
     name = section = "boot"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Union[File, Service]]:
         spec: Spec[Union[File, Service]] = Spec(purge_owned=self.section in sections)

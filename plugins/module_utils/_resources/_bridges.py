@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import mac_of
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -25,17 +26,17 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifinfmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Effects,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 
 _IFF_UP = 1
@@ -64,6 +65,14 @@ class Bridge(Entry):
     @property
     def key(self) -> Key:
         return (self.name,)
+
+    @property
+    def owned(self) -> bool:
+        return (self.alias or "").startswith(MARK)
+
+    @property
+    def overlay(self) -> str:
+        return (self.alias or "")[len(MARK) :] if self.owned else ""
 
     def same(self, wanted: Bridge) -> bool:
         settings = {
@@ -95,8 +104,19 @@ class Bridge(Entry):
         return self.name
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "mac": {"type": "str"},
+    "mtu": {"type": "int"},
+    "alias": {"type": "str"},
+    **_ra.SPEC,
+    "addresses": {"type": "list", "elements": "str"},
+}
+
+
 class Bridges(Resource[Bridge]):
     name = section = "bridge"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
         spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
@@ -109,16 +129,22 @@ class Bridges(Resource[Bridge]):
     def reach_back(self, spec: Spec[Bridge], devices: Set[str], snapshot: Mapping[Key, Bridge], keys: Set[Key]) -> Set[str]:
         return {entry.name for entry in snapshot.values() if entry.options}
 
-    @staticmethod
-    def effects(ops: Sequence[Op[Bridge]]) -> Effects:
-        """What the operations do to what lives on the bridges."""
-        effects = Effects(bridges={op.entry.name for op in ops})
+    def shaken(self, effects: Effects) -> Set[str]:
+        return effects.removed & effects.bridges
+
+    def effects(self, ops: Sequence[Op[Bridge]]) -> Effects:
+        effects = Effects(bridges={op.entry.name for op in ops}, made={op.entry.name for op in ops if op.after is not None})
         for op in ops:
             if op.after is None:
                 effects.removed.add(op.entry.name)
             elif op.before is not None:
                 effects.add_change(op.entry.name, op.before, op.after)
         return effects
+
+    def impact(self, op: Op[Bridge], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        if op.after is not None:
+            return "", ""
+        return "packets of all containers on %s" % op.entry.name, "there is such a bridge again"
 
     def forgo(self, op: Op[Bridge]) -> List[str]:
         if op.after is not None or not dict(op.entry.options).get("IFLA_BR_VLAN_FILTERING"):
@@ -157,7 +183,7 @@ class Bridges(Resource[Bridge]):
         return entry if found is None else entry.over(found)
 
     def extra(self, entry: Bridge, spec: Spec[Bridge]) -> bool:
-        return spec.purge_owned and (entry.alias or "").startswith(MARK)
+        return spec.purge_owned and entry.owned
 
     def show(self, op: Op[Bridge]) -> Tuple[List[str], List[str]]:
         before, after = super().show(op)

@@ -19,6 +19,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     mac_of,
     need,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -29,14 +30,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     Message,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    Effects,
-    Entry,
-    Host,
-    Key,
-    Op,
-    Spec,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
 
 AF_BRIDGE = 7
 NTF_SELF = 0x02
@@ -81,8 +76,23 @@ class FdbSpec(Spec[FdbEntry]):
     unknown: Set[str] = field(default_factory=set)
 
 
+_FDB: Options = {
+    "device": {"type": "str"},
+    "mac": {"type": "str"},
+    "dst": {"type": "str"},
+    "port": {"type": "int"},
+    "vni": {"type": "int"},
+    **STATE,
+}
+_OPTIONS, _RULES = bulk(_FDB, "mac", more={"keep_unicast": {"type": "bool"}})
+
+
 class Fdb(OnDevice[FdbEntry]):
     name = section = "fdb_entry"
+    atomic = True
+    remedies = {"EAFNOSUPPORT": "the address must be of the same family as the device's own outer address"}
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[FdbEntry]:
         spec = FdbSpec()

@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -83,8 +84,32 @@ class FirewallSpec(Spec[Item]):
     tunnels: Dict[Tuple[str, int], List[str]] = field(default_factory=dict)
 
 
+_OPTIONS: Options = {
+    "network": {"type": "str", "required": True},
+    "cidrs": {"type": "list", "elements": "str"},
+    "leases": {"type": "list", "elements": "str"},
+    "devices": {"type": "list", "elements": "str"},
+    "bridge": {"type": "str", "default": "docker0"},
+    "vxlan": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"vni": {"type": "int", "required": True}, "port": {"type": "int", "default": 4789}},
+    },
+    "vteps": {"type": "list", "elements": "str"},
+    "publish": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"port": {"type": "int", "required": True}, "to": {"type": "str", "required": True}},
+    },
+}
+_RULES = {"required_by": {"leases": ["cidrs", "devices"], "vxlan": ["vteps"], "publish": ["cidrs"]}}
+
+
 class Firewall(Resource[Item]):
     name = section = "firewall"
+    atomic = True
+    options = _OPTIONS
+    rules = _RULES
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Item]:
@@ -133,11 +158,11 @@ class Firewall(Resource[Item]):
 
     # What shall be there.
 
-    def wanted(self, actual: Mapping[Key, Item], spec: Spec[Item]) -> Dict[Key, Item]:
+    def settle(self, found: Mapping[Key, Item], spec: Spec[Item]) -> Dict[Key, Item]:
         """In the tables where Docker's rules are, and with a way that leads there."""
         places: Dict[str, str] = {}
         kept: Dict[Key, Item] = {}
-        for key, entry in actual.items():
+        for key, entry in found.items():
             if isinstance(entry, Way):
                 kept[key] = replace(entry, stop="") if entry.docker and entry.stop else entry
                 places["%s %s" % (entry.family, CHAIN)] = "%s %s" % (entry.program, CHAIN)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import MARK
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, Rule
 
 FORWARD = "FORWARD"

@@ -21,6 +21,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     mac_of,
     need,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -30,14 +31,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     Message,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    Effects,
-    Entry,
-    Host,
-    Key,
-    Op,
-    Spec,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
 
 NUD_PERMANENT = 0x80
 
@@ -58,8 +53,16 @@ class Neighbour(Entry):
         return "%s dev %s lladdr %s permanent" % (self.dst, self.device, self.lladdr)
 
 
+_NEIGHBOUR: Options = {"device": {"type": "str"}, "dst": {"type": "str"}, "lladdr": {"type": "str"}, **STATE}
+_OPTIONS, _RULES = bulk(_NEIGHBOUR, "dst")
+
+
 class Neighbours(OnDevice[Neighbour]):
     name = section = "neigh_entry"
+    atomic = True
+    remedies = {"ENOBUFS": "the kernel's table is full: raise net.ipv4.neigh.default.gc_thresh3"}
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Neighbour]:
         spec: Spec[Neighbour] = Spec()

@@ -16,7 +16,8 @@ import shutil
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._iptables import (
     Chain,
     chains_of,

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
+SPEC: Options = {"accept_ra": {"type": "int", "choices": [0, 1, 2]}, "autoconf": {"type": "int", "choices": [0, 1]}}
 # Options of a device, named after the files that hold them.
 OPTIONS = ("accept_ra", "autoconf")
 _FILE = "/proc/sys/net/ipv6/conf/%s/%s"

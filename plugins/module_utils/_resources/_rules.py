@@ -10,7 +10,8 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import MARK, Entry, Key
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 TABLE = "agentless_overlay"
 CHAIN = "DOCKER-USER"
@@ -42,6 +43,10 @@ class Rule(Entry):
     @property
     def is_head(self) -> bool:
         return self.where.startswith("nft ") and (not self.rule or self.rule.startswith(("type ", "{")))
+
+    @property
+    def overlay(self) -> str:
+        return next((word[len(MARK) :] for word in self.rule.split() if word.startswith(MARK)), "")
 
     def __str__(self) -> str:
         text = ("%s: %s" % (self.where, self.rule)).rstrip(": ")

@@ -12,20 +12,21 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message, ifinfmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 # The device inside, as in a container.
 INSIDE = "eth0"
@@ -43,6 +44,10 @@ class Sandbox(Entry):
     gateway: str = ""
     mtu: int = 0
     up: bool = True
+
+    @property
+    def overlay(self) -> str:
+        return self.network
 
     @property
     def key(self) -> Key:
@@ -83,8 +88,19 @@ def script(entry: Sandbox) -> List[List[str]]:
     ]
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "network": {"type": "str", "required": True},
+    "bridge": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "gateway": {"type": "str", "required": True},
+    "mtu": {"type": "int", "default": 1500},
+}
+
+
 class Sandboxes(Resource[Sandbox]):
     name = section = "sandbox"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sandbox]:
         spec: Spec[Sandbox] = Spec(purge_owned=self.section in sections)
@@ -146,6 +162,9 @@ class Sandboxes(Resource[Sandbox]):
             state.get("mtu", 0),
             "UP" in link["flags"] and "UP" in state.get("flags", []),
         )
+
+    def impact(self, op: Op[Sandbox], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        return ("packets of %s" % op.entry.name, "it is made again") if op.after is None else ("", "")
 
     def extra(self, entry: Sandbox, spec: Spec[Sandbox]) -> bool:
         return spec.purge_owned

@@ -10,13 +10,14 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -46,8 +47,12 @@ class Sysctl(Entry):
         return "%s = %s" % (self.name, self.value)
 
 
+_OPTIONS: Options = {"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}}
+
+
 class Sysctls(Resource[Sysctl]):
     name = section = "sysctl"
+    options = _OPTIONS
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:

@@ -10,15 +10,10 @@ import socket
 from dataclasses import dataclass, field, fields
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
-    Entry,
-    Host,
-    Key,
-    OverlayError,
-    vxlan_data,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 
 IFF_UP = 1
@@ -115,6 +110,10 @@ class Link(Entry):
     @property
     def owned(self) -> bool:
         return (self.alias or "").startswith(MARK)
+
+    @property
+    def overlay(self) -> str:
+        return (self.alias or "")[len(MARK) :] if self.owned else ""
 
     def same(self, wanted: Link) -> bool:
         return not self.delta(wanted)
