@@ -291,8 +291,11 @@ class Resource(Generic[E]):
         """Carry out operations that are all additions and changes, or all removals."""
         raise NotImplementedError
 
-    def shell(self, entries: Sequence[E]) -> List[str]:
-        """The lines of the boot script that make entries; none for what a reboot leaves. Pure."""
+    def shell(self, entries: Iterable[E]) -> List[str]:
+        """The lines of the boot script that make entries, some of which may be there already. Pure.
+
+        None for what a reboot does not take away.
+        """
         return []
 
 

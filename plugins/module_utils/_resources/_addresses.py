@@ -36,6 +36,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     OverlayError,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
 # Home address, temporary ones from it, no route for its network, multicast: what who adds an address can ask for.
@@ -173,6 +174,11 @@ class Addresses(OnDevice[Address]):
         with keep_secondaries(shared):
             failed = host.session.write([message for _op, message in messages])
         return [Failure(messages[index][0], str(error)) for index, error in sorted(failed.items())]
+
+    def shell(self, entries: Iterable[Address]) -> List[str]:
+        # As in the messages, that nobody else has it is proved.
+        nodad = ((entry, " nodad" if ":" in entry.address else "") for entry in entries)
+        return batch("ip", ("address replace %s%s" % one for one in nodad))
 
     @staticmethod
     def message(host: Host, op: Op[Address]) -> Message:

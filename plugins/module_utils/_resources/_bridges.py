@@ -10,7 +10,7 @@ Docker takes over a bridge that it finds under the name of one of its networks, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import mac_of
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -36,6 +36,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 
@@ -198,6 +199,19 @@ class Bridges(Resource[Bridge]):
             except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Bridge]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            change = ["ip", "link", "set", "dev", entry.name]
+            mac = ["address", entry.mac] if entry.mac else []
+            lines.append(unless_there(entry.name, ["ip", "link", "add", entry.name, *mac, "type", "bridge"]))
+            settings = ["alias", entry.alias] if entry.alias else []
+            settings += ["mtu", str(entry.mtu)] if entry.mtu else []
+            # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
+            lines += [attempt([*change, *settings])] if settings else []
+            lines += [*_ra.shell_lines(entry.name, entry), attempt([*change, "up"])]
+        return lines
 
     @staticmethod
     def _apply(host: Host, op: Op[Bridge]) -> None:

@@ -10,7 +10,7 @@ Easily mixed up with neighbours: see C(_neighbours).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
@@ -32,6 +32,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 AF_BRIDGE = 7
 NTF_SELF = 0x02
@@ -129,6 +130,9 @@ class Fdb(OnDevice[FdbEntry]):
 
     def extra(self, entry: FdbEntry, spec: Spec[FdbEntry]) -> bool:
         return super().extra(entry, spec) and (entry.replicates or entry.device not in cast(FdbSpec, spec).unknown)
+
+    def shell(self, entries: Iterable[FdbEntry]) -> List[str]:
+        return batch("bridge", ("fdb %s %s" % ("append" if entry.replicates else "replace", entry) for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[FdbEntry]) -> Message:

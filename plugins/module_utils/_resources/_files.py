@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -136,3 +137,14 @@ class Files(Resource[File]):
             except OSError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[File]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            if not entry.path.startswith("/run/"):
+                continue
+            folder, path = (shlex.quote(text) for text in (os.path.dirname(entry.path), entry.path))
+            # Not as a here-document, which would end at a line of the content, or not at all.
+            written = "printf %%s %s >%s" % (shlex.quote(entry.content), path)
+            lines += ["try mkdir -p %s" % folder, "%s || failed=1" % written, "try chmod %04o %s" % (entry.mode, path)]
+        return lines

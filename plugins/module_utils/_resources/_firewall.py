@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -187,7 +187,7 @@ class Firewall(Resource[Item]):
             told += _netfilter.shut_by_ufw(host, family, port, senders)
         return told
 
-    def shell(self, entries: Sequence[Item]) -> List[str]:
+    def shell(self, entries: Iterable[Item]) -> List[str]:
         """All of it at boot, when Docker has not started: it keeps the chain that it finds."""
         rules = [entry for entry in entries if isinstance(entry, Rule)]
         lines = ["try nft -f - <<'END'", *_nft.script(rules).splitlines(), "END"]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -41,8 +41,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     decode_link,
     encode_data,
     must_recreate,
+    shell_lines,
 )
 
+DEFAULT_AGEING = 300  # FDB_AGE_DEFAULT
 _UNTIL_PEERS = "each peer has been converged too"
 MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
 
@@ -110,6 +112,9 @@ class Links(Resource[Link]):
                     values["remote"] = item["group"]
                 if item.get("srcport_min") is not None:
                     values["srcport"] = (item["srcport_min"], item["srcport_max"])
+                if values.get("ageing") == 0:
+                    # What the kernel takes it for, and tells.
+                    values["ageing"] = DEFAULT_AGEING
                 for option in ("local", "remote"):
                     if option in values:
                         values[option] = address_of(self.name, values, option)
@@ -235,6 +240,9 @@ class Links(Resource[Link]):
             except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Link]) -> List[str]:
+        return [line for entry in entries for line in shell_lines(entry)]
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
         name, link = op.entry.name, op.after

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
@@ -33,6 +33,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 NUD_PERMANENT = 0x80
 
@@ -90,6 +91,10 @@ class Neighbours(OnDevice[Neighbour]):
 
     def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
         return {key: entry for key, entry in super().surviving(actual, effects).items() if entry.device not in effects.new_mac}
+
+    def shell(self, entries: Iterable[Neighbour]) -> List[str]:
+        one = "neigh replace %s lladdr %s dev %s nud permanent"
+        return batch("ip", (one % (entry.dst, entry.lladdr, entry.device) for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Neighbour]) -> Message:

@@ -32,6 +32,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     nhmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op, Sections, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
@@ -178,6 +179,9 @@ class Nexthops(OnDevice[Nexthop]):
 
     def extra(self, entry: Nexthop, spec: Spec[Nexthop]) -> bool:
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+
+    def shell(self, entries: Iterable[Nexthop]) -> List[str]:
+        return batch("ip", ("nexthop replace %s" % entry for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Nexthop]) -> Message:

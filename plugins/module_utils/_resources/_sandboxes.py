@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message, ifinfmsg
@@ -26,6 +26,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 # The device inside, as in a container.
@@ -185,6 +186,14 @@ class Sandboxes(Resource[Sandbox]):
             except OverlayError as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Sandbox]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            # A namespace by hand goes with a reboot as a whole, and comes back as a whole.
+            there = "ip link show dev %s >/dev/null 2>&1" % words([entry.endpoint])
+            lines += ["if ! %s; then" % there, *("  " + attempt(command) for command in script(entry)), "fi"]
+        return lines
 
     @staticmethod
     def _remove(host: Host, entry: Sandbox) -> None:
