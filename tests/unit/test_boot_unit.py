@@ -60,7 +60,7 @@ def boot(systemd: Systemd, wanted: dict[str, Any], undo: bool = False) -> tuple[
     host, resource = Host(run=systemd, rolling_back=undo), _boot.Boot()
     spec = resource.parse(_module.validated(wanted))
     found = resource.read(host, spec, set())
-    ops = resource.diff(found, resource.wanted(found, spec))
+    ops = resource.diff(found, resource.settle(found, spec))
     failures = [
         failure for way in (True, False) for failure in apply(host, [op for op in ops if (op.after is not None) is way])
     ]
