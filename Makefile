@@ -80,7 +80,7 @@ bench-throughput: packages ## iperf3 between containers, by each kind of network
 soak: packages $(OLD) ## thirty runs that are killed at a random moment
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
 
-molecule: packages ## the molecule scenarios: the lab, and three booted machines
+molecule: packages ## the molecule scenarios: the lab, and four booted machines
 	molecule test --all
 
 test: lint check ## everything that has to pass
