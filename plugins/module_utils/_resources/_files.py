@@ -7,15 +7,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -97,8 +99,17 @@ def write_file(entry: File) -> None:
         os.close(directory)
 
 
+_OPTIONS: Options = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "mode": {"type": "str", "default": "0644"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
 class Files(Resource[File]):
     name = section = "files"
+    options = _OPTIONS
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
@@ -126,3 +137,14 @@ class Files(Resource[File]):
             except OSError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[File]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            if not entry.path.startswith("/run/"):
+                continue
+            folder, path = (shlex.quote(text) for text in (os.path.dirname(entry.path), entry.path))
+            # Not as a here-document, which would end at a line of the content, or not at all.
+            written = "printf %%s %s >%s" % (shlex.quote(entry.content), path)
+            lines += ["try mkdir -p %s" % folder, "%s || failed=1" % written, "try chmod %04o %s" % (entry.mode, path)]
+        return lines

@@ -8,23 +8,46 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
 
+_FORWARDING = "net.ipv4.ip_forward"
 _FORWARDING6 = "net.ipv6.conf.all.forwarding"
 _TABLE_MAIN = 254
 _RTPROT_RA = 9
+_UNLESS_DOCKER = [
+    "# Left to Docker, where it does that: its FORWARD policy is DROP only where forwarding was off before.",
+    "[ -d /run/systemd/system ] && systemctl --quiet is-enabled docker.service 2>/dev/null &&",
+    "  ! grep -Eqs '\"ip-forward\": *false' /etc/docker/daemon.json ||",
+]
+
+
+def parts_of(name: str) -> List[str]:
+    """The folders and the file below /proc/sys that a name means, by the rule of sysctl(8) and sysctl.d(5).
+
+    Its first separator decides: after a slash dots are dots; after a dot a slash stands for a dot, as in
+    net.ipv6.conf.eth0/100.accept_ra of a device eth0.100.
+    """
+    first = next((letter for letter in name if letter in "./"), ".")
+    return name.split("/") if first == "/" else [part.replace("/", ".") for part in name.split(".")]
+
+
+def name_of(parts: Sequence[str]) -> str:
+    """The name of a setting, with dots, as people write it."""
+    return ".".join(part.replace(".", "/") for part in parts)
 
 
 @dataclass(frozen=True)
@@ -40,20 +63,27 @@ class Sysctl(Entry):
 
     @property
     def path(self) -> str:
-        return "/proc/sys/" + self.name.replace(".", "/")
+        return "/proc/sys/" + "/".join(parts_of(self.name))
 
     def __str__(self) -> str:
         return "%s = %s" % (self.name, self.value)
 
 
+_OPTIONS: Options = {"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}}
+
+
 class Sysctls(Resource[Sysctl]):
     name = section = "sysctl"
+    options = _OPTIONS
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
         spec: Spec[Sysctl] = Spec()
         for item in sections.get(self.section, ()):
-            spec.add(Sysctl(item["name"], str(item["value"])), "present", self.name)
+            parts = parts_of(item["name"])
+            if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts):
+                raise OverlayError("sysctl: %r is not the name of a setting, such as net.ipv4.ip_forward" % item["name"])
+            spec.add(Sysctl(name_of(parts), str(item["value"])), "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[Sysctl], devices: Set[str]) -> Dict[Key, Sysctl]:
@@ -79,8 +109,8 @@ class Sysctls(Resource[Sysctl]):
             if host.carries_mark(index):
                 # From a container: a route that goes with this run.
                 continue
-            name = "net.ipv6.conf.%s.accept_ra" % host.name(index)
-            with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as handle:
+            name = name_of(["net", "ipv6", "conf", host.name(index), "accept_ra"])
+            with open(Sysctl(name, "").path, encoding="ascii") as handle:
                 if handle.read().strip() == "1":
                     raise OverlayError(
                         "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "
@@ -99,3 +129,10 @@ class Sysctls(Resource[Sysctl]):
             except OSError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[Sysctl]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            setting = attempt(["sh", "-c", "echo %s >%s" % (words([entry.value]), words([entry.path]))])
+            lines += _UNLESS_DOCKER + ["  " + setting] if entry.name == _FORWARDING else [setting]
+        return lines
