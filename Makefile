@@ -81,7 +81,7 @@ soak: packages $(OLD) ## thirty runs that are killed at a random moment, and the
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
 	OVERLAY_PLANS=200 pytest tests/integration/test_boot_plans.py
 
-molecule: packages ## the molecule scenarios: the lab, and three booted machines
+molecule: packages ## the molecule scenarios: the lab, and four booted machines
 	molecule test --all
 
 test: lint check ## everything that has to pass
