@@ -20,7 +20,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._program
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 if TYPE_CHECKING:
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
 _NOBODY = 65534
 _SYSTEMD = "/run/systemd/system"

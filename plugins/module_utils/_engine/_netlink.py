@@ -13,89 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import os
 import socket
 import struct
-import sys
-import traceback
-import types
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
-# The message classes are imported here for all, where their absence is handled once.
-__all__ = ["Counters", "Message", "NetlinkError", "Session", "attributes", "ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._messages import (
+    PYROUTE2_IMPORT_ERROR,
+    ifaddrmsg,
+    ifinfmsg,
+    ndmsg,
+    nhmsg,
+    rtmsg,
+)
 
-
-@contextlib.contextmanager
-def _package(name: str) -> Iterator[None]:
-    """Let modules of a package be imported without the package's own start.
-
-    C(import pyroute2) loads 150 modules, among them asyncio and a database, and takes longer than all else that a call does;
-    the message classes need 20 of them.
-    """
-    spec = importlib.util.find_spec(name) if name not in sys.modules else None
-    if spec is None or not spec.submodule_search_locations:
-        yield
-        return
-    package = types.ModuleType(name)
-    package.__path__ = list(spec.submodule_search_locations)
-    sys.modules[name] = package
-    try:
-        yield
-    finally:
-        # Who asks for the package later in this process shall get all of it.
-        del sys.modules[name]
-
-
-PYROUTE2_IMPORT_ERROR: Optional[str] = None
-try:
-    with _package("pyroute2"):
-        from pyroute2.netlink import nlmsg
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-        from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan
-        from pyroute2.netlink.rtnl.ndmsg import ndmsg
-        from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
-    # Numbers 30 and 31 of linux/if_link.h, which no release of pyroute2 names yet (0.9.7). And what the
-    # kernel takes as a flag, but tells as a byte of 0 or 1.
-    _NEWER = (("IFLA_VXLAN_VNIFILTER", "uint8"), ("IFLA_VXLAN_LOCALBYPASS", "uint8"))
-    vxlan.nla_map = tuple(
-        (name, "cdata" if name == "IFLA_VXLAN_TTL_INHERIT" else kind)
-        for name, kind in vxlan.nla_map + _NEWER[max(0, len(vxlan.nla_map) - 30) :]
-    )
-    # And numbers 24 to 30 of linux/rtnetlink.h.
-    _ROUTE = tuple(
-        (name, "hex") for name in ("RTA_PAD", "RTA_UID", "RTA_TTL_PROPAGATE", "RTA_IP_PROTO", "RTA_SPORT", "RTA_DPORT")
-    )
-    rtmsg.nla_map += (*_ROUTE, ("RTA_NH_ID", "uint32"))[max(0, len(rtmsg.nla_map) - 24) :]
-    # Of which one number of eight is asked for.
-    rtmsg.nla_map = tuple((name, "cdata" if name == "RTA_CACHEINFO" else kind) for name, kind in rtmsg.nla_map)
-
-    class nhmsg(nlmsg):  # type: ignore[misc]
-        """A nexthop object (linux/nexthop.h), which pyroute2 has no class for (0.9.7)."""
-
-        prefix = "NHA_"
-        fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
-        nla_map = (
-            ("NHA_UNSPEC", "none"),
-            ("NHA_ID", "uint32"),
-            ("NHA_GROUP", "hex"),
-            ("NHA_GROUP_TYPE", "uint16"),
-            ("NHA_BLACKHOLE", "flag"),
-            ("NHA_OIF", "uint32"),
-            ("NHA_GATEWAY", "ipaddr"),
-            ("NHA_ENCAP_TYPE", "uint16"),
-            ("NHA_ENCAP", "hex"),
-            ("NHA_GROUPS", "flag"),
-            ("NHA_MASTER", "uint32"),
-            ("NHA_FDB", "flag"),
-        )
-
-except ImportError:
-    PYROUTE2_IMPORT_ERROR = traceback.format_exc()
-    ifaddrmsg = ifinfmsg = ndmsg = nhmsg = rtmsg = None  # type: ignore[assignment,misc]
+# For all who talk to the kernel.
+__all__ = ["PYROUTE2_IMPORT_ERROR", "Counters", "Message", "NetlinkError", "Session", "attributes"]
+__all__ += ["ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
 
 # linux/netlink.h, linux/rtnetlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
@@ -119,13 +54,17 @@ _BUFFER = 8 * 1024 * 1024
 
 @dataclass
 class Message:
-    """One rtnetlink message: C(fields) of its header structure and C(attrs), both in pyroute2's names."""
+    """One rtnetlink message: C(fields) of its header structure and C(attrs), both in pyroute2's names.
+
+    Or C(raw), all that follows the netlink header: what a dump told, byte for byte, for the kernel to have again.
+    """
 
     kind: int
     flags: int
-    cls: Type[Any]
-    fields: Dict[str, Any]
+    cls: Optional[Type[Any]]
+    fields: Dict[str, Any] = field(default_factory=dict)
     attrs: Sequence[Tuple[str, Any]] = ()
+    raw: bytes = b""
 
 
 _FLAGS = struct.Struct("=HI")
@@ -323,12 +262,15 @@ class Session:
 
     def _encode_once(self, message: Message, flags: int) -> bytes:
         self._sequence += 1
-        return self._encode_whole(message, message.attrs, flags | message.flags | NLM_F_REQUEST)
+        flags |= message.flags | NLM_F_REQUEST
+        return self._encode_raw(message, flags) if message.raw else self._encode_whole(message, message.attrs, flags)
 
     def _encode(self, message: Message, flags: int) -> bytes:
         """As one of many: a template costs two encodings, and pays with the third message of its shape."""
         self._sequence += 1
         flags |= message.flags | NLM_F_REQUEST
+        if message.raw:
+            return self._encode_raw(message, flags)
         shape = _Template.shape(message)
         template = self._templates.get(shape)
         data = template.fill(message, flags, self._sequence) if template is not None else None
@@ -339,7 +281,12 @@ class Session:
                 self._templates[shape] = _Template.of(message, data, start)
         return data
 
+    def _encode_raw(self, message: Message, flags: int) -> bytes:
+        padded = message.raw + bytes(-len(message.raw) % 4)
+        return struct.pack("=IHHII", 16 + len(message.raw), message.kind, flags, self._sequence, 0) + padded
+
     def _encode_whole(self, message: Message, attrs: Sequence[Tuple[str, Any]], flags: int) -> bytes:
+        assert message.cls is not None
         msg = message.cls()
         msg.update(message.fields)
         msg["attrs"] = list(attrs)
@@ -372,17 +319,16 @@ class Session:
 
     def dump(self, message: Message) -> List[Any]:
         """All objects that match, as pyroute2 decodes them."""
-
-        def decode(data: bytes) -> Any:
-            decoded = message.cls(data)
-            decoded.decode()
-            return decoded
-
-        return self._dump(message, decode)
+        return self._dump(message, lambda data: _decode(message, data))
 
     def rows(self, message: Message, names: Sequence[str]) -> List[Dict[str, Any]]:
-        """The same with only the header's fields and the attributes of these names, for what there are thousands of."""
-        return self._dump(message, _Decoder.of(message.cls, names))
+        """The same with only the header's fields and the attributes of these names, for what there are thousands of.
+
+        And as C(raw) all of it that follows the netlink header.
+        """
+        assert message.cls is not None
+        decode = _Decoder.of(message.cls, names)
+        return self._dump(message, lambda data: {**decode(data), "raw": data[16:]})
 
     def _dump(self, message: Message, decode: Callable[[bytes], Any]) -> List[Any]:
         """Read again if they changed while they were read."""
@@ -395,6 +341,7 @@ class Session:
                     continue
                 torn = torn or bool(flags & NLM_F_DUMP_INTR)
                 if kind == NLMSG_DONE:
+                    _raise_unfinished(data)
                     break
                 if kind == NLMSG_ERROR:
                     error = self._error(flags, data)
@@ -418,9 +365,7 @@ class Session:
                 if error and error.code not in (errno.ENODEV, errno.ENOENT):
                     raise error
                 return None
-            decoded = message.cls(data)
-            decoded.decode()
-            return decoded
+            return _decode(message, data)
         return None
 
     def write(self, messages: Sequence[Message]) -> Dict[int, NetlinkError]:
@@ -454,6 +399,20 @@ class Session:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _decode(message: Message, data: bytes) -> Any:
+    assert message.cls is not None
+    decoded = message.cls(data)
+    decoded.decode()
+    return decoded
+
+
+def _raise_unfinished(data: bytes) -> None:
+    """Raise what ended a dump before its end; a table that is not there is an empty one."""
+    code = -struct.unpack_from("=i", data, 16)[0] if len(data) >= 20 else 0
+    if code > 0 and code != errno.ENOENT:
+        raise NetlinkError(code, "it ended a dump")
 
 
 def attributes(message: Any) -> Dict[str, Any]:

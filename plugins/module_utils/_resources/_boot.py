@@ -10,48 +10,36 @@ and needs nothing but iproute2, nft and, as Docker itself, iptables.
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import shlex
-from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, Union
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
+    Sections,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Address, Addresses
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import Fdb, FdbEntry
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import Resources, parse
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot_trial
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
     File,
-    Files,
     read_file,
     remove_file,
     write_file,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import CHAIN, Firewall, Rule, nft_script
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._neighbours import Neighbour, Neighbours
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Nexthops
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._ra import OPTIONS
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route, Routes
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sandboxes import Sandbox, Sandboxes
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sandboxes import script as sandbox_script
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctl, Sysctls
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
 
 SCRIPT = "/etc/agentless-overlay/boot.sh"
 UNIT = "agentless-overlay.service"
 UNIT_FILE = "/etc/systemd/system/" + UNIT
 _SYSTEMD = "/run/systemd/system"
-_FORWARDING = "net.ipv4.ip_forward"
 
 # Those whose start may flush a firewall, and ours with it: each pulls the unit in again, after itself.
 # Not by PartOf: firewalld conflicts with others of them, and could then not be restarted any more.
@@ -61,15 +49,21 @@ _UNIT_TEXT = """\
 Description=Overlay network of containers, as the last run of overlay.yml left it
 # Before the first container starts; after those who would take routes or rules away again.
 Before=docker.service
-After=network.target %(firewalls)s
+After=network.target %(after)s%(wants)s
 
 [Service]
 Type=oneshot
 ExecStart=/bin/sh %(script)s
+# What the network brings late (a lease, a device) is only late here too. Who is ordered behind this unit, as Docker, waits for
+# one attempt and no longer.
+TimeoutStartSec=2min
+Restart=on-failure
+RestartSec=10
 
 [Install]
-WantedBy=multi-user.target docker.service %(firewalls)s
-""" % {"firewalls": _FIREWALLS, "script": SCRIPT}
+WantedBy=multi-user.target docker.service %(after)s
+"""
+_ONLINE = "network-online.target"
 
 _HEAD = """\
 #!/bin/sh
@@ -81,8 +75,7 @@ export PATH LC_ALL
 failed=0
 try() { "$@" || failed=1; }
 # A setting of a device that has IPv6.
-ipv6() { [ ! -e "/proc/sys/net/ipv6/conf/$1/$2" ] || echo "$3" >"/proc/sys/net/ipv6/conf/$1/$2" || failed=1; }
-"""
+ipv6() { [ ! -e "/proc/sys/net/ipv6/conf/$1/$2" ] || echo "$3" >"/proc/sys/net/ipv6/conf/$1/$2" || failed=1; }"""
 
 
 @dataclass(frozen=True)
@@ -107,171 +100,92 @@ class Service(Entry):
         return self.name
 
 
-def _words(words: Iterable[str]) -> str:
-    """A command line on which the shell changes nothing."""
-    return " ".join(shlex.quote(word) for word in words)
+# What the script is made from: of each resource that has lines in it, in their order, what the options ask.
+Parts = Dict[Resource[Any], Spec[Any]]
 
 
-def _batch(program: str, commands: Iterable[str]) -> str:
-    lines = "".join(command + "\n" for command in commands)
-    return "try %s -force -batch - <<'END'\n%sEND\n" % (program, lines) if lines else ""
+def _makers() -> Resources:
+    """The resources that have lines in the script; this one has not, and its options may have all others' in them."""
+    # The whole order imports this file.
+    from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+
+    return tuple(resource for resource in ORDER if type(resource).shell is not Resource.shell)
 
 
-def _link(link: Link) -> str:
-    """Make a device where there is none, and set what a living one takes."""
-    words = ["ip", "link", "add", link.name]
-    if link.mac is not None:
-        # With the device, so that nobody finds it without one and gives it another.
-        words += ["address", link.mac]
-    words += ["type", "vxlan", "id", str(link.vni)]
-    words += [str(word) for option, word in _named(link) for word in (option, *(word if isinstance(word, tuple) else (word,)))]
-    for flag in ("learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "proxy", "rsc", "l2miss", "l3miss"):
-        value = getattr(link, flag)
-        if value is not None:
-            words.append(flag if value else "no" + flag)
-    if link.gbp:
-        words.append("gbp")
-    script = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([link.name]), _words(words))
-    if link.localbypass is not None:
-        script += "try %s\n" % _words(
-            ["ip", "link", "set", "dev", link.name, "type", "vxlan", "localbypass" if link.localbypass else "nolocalbypass"]
-        )
-    settings = []
-    if link.alias is not None:
-        settings += ["alias", link.alias]
-    if link.mtu is not None:
-        settings += ["mtu", str(link.mtu)]
-    if link.master is not None:
-        settings += ["master", link.master]
-    script += _up(link, settings, "down" if link.up is False else "up")
-    if link.neigh_suppress is not None:
-        state = "on" if link.neigh_suppress else "off"
-        script += "try %s\n" % _words(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state])
-    return script
+def parts_of(sections: Sections) -> Parts:
+    """What the script is made from, of options that are not those of the transaction. Pure."""
+    makers = _makers()
+    specs = parse(makers, sections)
+    return {resource: specs[resource.name] for resource in makers}
 
 
-def _up(entry: Union[Bridge, Link], settings: Sequence[str], state: str) -> str:
-    """Settings first, of which the MTU decides whether there is IPv6; then whether it takes router advertisements."""
-    change = ["ip", "link", "set", "dev", entry.name]
-    given = [(option, getattr(entry, option)) for option in OPTIONS]
-    lines = ["ipv6 %s\n" % _words([entry.name, option, str(value)]) for option, value in given if value is not None]
-    first = "try %s\n" % _words([*change, *settings]) if settings else ""
-    return first + "".join(lines) + "try %s\n" % _words([*change, state])
+def _lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
+    entries = ((one, spec.present.values()) for one, spec in parts.items() if one.name not in without)
+    return [line for resource, present in entries for line in resource.shell(present)]
 
 
-def _named(link: Link) -> List[Tuple[str, Any]]:
-    """iproute2's words for the options of a device that have a value, less those that only say yes or no."""
-    remote = "group" if link.remote is not None and ipaddress.ip_address(link.remote).is_multicast else "remote"
-    words = {"remote": remote, "port": "dstport"}
-    options = ("local", "remote", "dev", "port", "ttl", "tos", "df", "flowlabel", "ageing", "maxaddress", "srcport")
-    found = [(words.get(option, option), getattr(link, option)) for option in options]
-    if link.ttl_inherit:
-        found.append(("ttl", "inherit"))
-    # 0 is the number for no limit and no label, and iproute2 takes neither.
-    return [(word, value) for word, value in found if value is not None and not (value == 0 and word in ("ttl", "maxaddress"))]
+def _script(parts: Parts) -> str:
+    return "\n".join([_HEAD, *_lines(parts), 'exit "$failed"', ""])
 
 
-def _bridge(bridge: Bridge) -> str:
-    words = ["ip", "link", "add", bridge.name] + (["address", bridge.mac] if bridge.mac else []) + ["type", "bridge"]
-    settings = ["alias", bridge.alias] if bridge.alias else []
-    settings += ["mtu", str(bridge.mtu)] if bridge.mtu else []
-    made = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([bridge.name]), _words(words))
-    return made + _up(bridge, settings, "up")
-
-
-def _sandbox(entry: Sandbox) -> str:
-    """A namespace by hand goes with a reboot as a whole, and comes back as a whole."""
-    commands = "".join("  try %s\n" % _words(command) for command in sandbox_script(entry))
-    return "if ! ip link show dev %s >/dev/null 2>&1; then\n%sfi\n" % (_words([entry.endpoint]), commands)
-
-
-def _address(entry: Address) -> str:
-    return "address replace %s%s" % (entry, " nodad" if ":" in entry.address else "")
-
-
-def _neighbour(entry: Neighbour) -> str:
-    return "neigh replace %s lladdr %s dev %s nud permanent" % (entry.dst, entry.lladdr, entry.device)
-
-
-def _fdb(entry: FdbEntry) -> str:
-    return "fdb %s %s" % ("append" if entry.replicates else "replace", entry)
-
-
-def _route(entry: Route) -> str:
-    # What the nexthop says already, the route must not say.
-    words = replace(entry, gateway=None, device=None, onlink=False) if entry.nexthop else entry
-    return "route replace %s" % words
-
-
-def _write(entry: File) -> str:
-    folder = shlex.quote(os.path.dirname(entry.path))
-    path = shlex.quote(entry.path)
-    return "mkdir -p %s\ncat >%s <<'END'\n%sEND\nchmod %04o %s\n" % (folder, path, entry.content, entry.mode, path)
-
-
-def _rules(rules: Sequence[Rule]) -> str:
-    script = "try nft -f - <<'END'\n%sEND\n" % nft_script(rules)
-    for program in ("iptables", "ip6tables"):
-        chain = [_words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
-        if chain:
-            # Docker keeps the chain that it finds at its start.
-            script += "%s -w -N %s 2>/dev/null\n" % (program, CHAIN)
-        for rule in chain:
-            script += "%s -w -C %s %s 2>/dev/null || try %s -w -I %s %s\n" % (program, CHAIN, rule, program, CHAIN, rule)
-    return script
-
-
-def _sysctl(entry: Sysctl) -> str:
-    setting = "try %s\n" % _words(["sh", "-c", "echo %s >%s" % (_words([entry.value]), _words([entry.path]))])
-    if entry.name != _FORWARDING:
-        return setting
-    return (
-        "# Left to Docker, where it does that: its FORWARD policy is DROP only where forwarding was off before.\n"
-        "[ -d /run/systemd/system ] && systemctl --quiet is-enabled docker.service 2>/dev/null &&\n"
-        "  ! grep -Eqs '\"ip-forward\": *false' /etc/docker/daemon.json ||\n  %s" % setting
-    )
-
-
-def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def script(sections: Sections) -> str:
     """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+    return _script(parts_of(sections))
 
-    def entries(resource: Resource[Any]) -> List[Any]:
-        return list(resource.parse(sections).present.values())
 
-    bridges: List[Bridge] = entries(Bridges())
-    links: List[Link] = entries(Links())
-    addresses: List[Address] = entries(Addresses())
-    routes: List[Route] = entries(Routes())
-    return "".join(
-        [
-            _HEAD,
-            *(_sysctl(entry) for entry in entries(Sysctls())),
-            _rules(entries(Firewall())),
-            *(_bridge(bridge) for bridge in bridges),
-            *(_link(link) for link in links),
-            _batch("ip", (_address(address) for address in addresses)),
-            _batch("ip", (_neighbour(entry) for entry in entries(Neighbours()))),
-            _batch("bridge", (_fdb(entry) for entry in entries(Fdb()))),
-            _batch("ip", ("nexthop replace %s" % entry for entry in Nexthops.of(routes).values())),
-            _batch("ip", map(_route, routes)),
-            *(_sandbox(entry) for entry in entries(Sandboxes())),
-            *(_write(entry) for entry in entries(Files()) if entry.path.startswith("/run/")),
-            'exit "$failed"\n',
-        ]
-    )
+def unit(parts: Parts) -> str:
+    """The unit that runs it: once the underlay has its addresses, where something of the script needs them. Pure."""
+    entries = [entry for spec in parts.values() for entry in spec.present.values()]
+    routed = (entry for entry in entries if isinstance(entry, Route))
+    needs = any(getattr(entry, "dev", None) for entry in entries) or any(not route.device for route in routed)
+    # Docker waits for that target too, and its members give up after a time.
+    wants = " %s\nWants=%s" % (_ONLINE, _ONLINE) if needs else ""
+    return _UNIT_TEXT % {"after": _FIREWALLS, "wants": wants, "script": SCRIPT}
+
+
+def refused(host: Host, parts: Parts) -> str:
+    """What this host's programs have against the script; nothing where they would carry it out."""
+    tried = _lines(parts, _boot_trial.LEFT_OUT)
+    return _boot_trial.complaints(host, _HEAD.splitlines(), {one.name: spec for one, spec in parts.items()}, tried)
+
+
+@dataclass
+class BootSpec(Spec[Union[File, Service]]):
+    """And what the script is made from; and its own options, where those are not the transaction's."""
+
+    parts: Parts = field(default_factory=dict)
+    sections: Optional[Sections] = None
+
+
+def _telling(said: str) -> List[str]:
+    """The first lines of what programs said, less how to use them."""
+    lines = (line.strip() for line in said.splitlines() if line[:1] not in "\t ")
+    return [line for line in lines if line and not line.startswith(("Usage:", "Where:"))][:5]
+
+
+_OPTIONS: Options = {"sections": {"type": "dict"}}
 
 
 class Boot(Resource[Union[File, Service]]):
     name = section = "boot"
+    options = _OPTIONS
 
-    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Union[File, Service]]:
-        spec: Spec[Union[File, Service]] = Spec(purge_owned=self.section in sections)
+    def parse(self, sections: Sections) -> BootSpec:
+        spec = BootSpec(purge_owned=self.section in sections)
         for part in sections.get(self.section, ()):
-            spec.add(File(SCRIPT, script(part.get("sections") or sections)), "present", self.name)
-            if os.path.isdir(_SYSTEMD):
-                spec.add(File(UNIT_FILE, _UNIT_TEXT), "present", self.name)
-                spec.add(Service(UNIT, True, False), "present", self.name)
+            spec.sections = part.get("sections") or {}
+            spec.add(File(SCRIPT, ""), "present", self.name)
         return spec
+
+    def derive(self, spec: Spec[Union[File, Service]], specs: Mapping[str, Spec[Any]]) -> None:
+        if not isinstance(spec, BootSpec) or spec.sections is None:
+            return
+        # Parsed already, unless the script is of other options.
+        spec.parts = parts_of(spec.sections) if spec.sections else {one: specs[one.name] for one in _makers()}
+        made: List[Union[File, Service]] = [File(SCRIPT, _script(spec.parts))]
+        if os.path.isdir(_SYSTEMD):
+            made += [File(UNIT_FILE, unit(spec.parts)), Service(UNIT, True, False)]
+        spec.present = {entry.key: entry for entry in made}
 
     def read(self, host: Host, spec: Spec[Union[File, Service]], devices: Set[str]) -> Dict[Key, Union[File, Service]]:
         if not spec.purge_owned:
@@ -282,40 +196,87 @@ class Boot(Resource[Union[File, Service]]):
             if entry is not None:
                 found[entry.key] = entry
         if os.path.isdir(_SYSTEMD):
-            out = host.command(["systemctl", "show", "--property=UnitFileState,ActiveState", UNIT])
+            out = host.command(["systemctl", "show", "--property=UnitFileState,ActiveState,SubState", UNIT])
             state = dict(line.partition("=")[::2] for line in out.splitlines())
-            service = Service(UNIT, state.get("UnitFileState") == "enabled", state.get("ActiveState") == "failed")
+            # One that will be tried again has failed as well.
+            failed = state.get("ActiveState") == "failed" or state.get("SubState") == "auto-restart"
+            service = Service(UNIT, state.get("UnitFileState") == "enabled", failed)
             if service.enabled:
                 found[service.key] = service
         return found
+
+    def obstacles(
+        self,
+        host: Host,
+        spec: Spec[Union[File, Service]],
+        found: Mapping[Key, Union[File, Service]],
+        wanted: Mapping[Key, Union[File, Service]],
+    ) -> List[str]:
+        """What stands in the way: a script that the next boot could not use is found out today."""
+        if not isinstance(spec, BootSpec) or found.get((SCRIPT,)) == wanted.get((SCRIPT,)) or (SCRIPT,) not in wanted:
+            return []
+        against = refused(host, spec.parts)
+        if not against:
+            return []
+        return [
+            "boot: the programs of this host refuse a part of what the next boot would have to make (%s): %s. Take it out of "
+            "the plan, for example what is in link: of a network, or install newer programs (iproute2, nftables, iptables)"
+            % (SCRIPT, "; ".join(_telling(against)))
+        ]
 
     def extra(self, entry: Union[File, Service], spec: Spec[Union[File, Service]]) -> bool:
         return spec.purge_owned
 
     def apply(self, host: Host, ops: Sequence[Op[Union[File, Service]]]) -> List[Failure]:
+        fresh = any(op.entry.key == (SCRIPT,) for op in ops)
         for op in sorted(ops, key=lambda op: isinstance(op.entry, Service) == (op.after is not None)):
             try:
-                self._apply(host, op)
+                if isinstance(op.entry, File):
+                    self._write(host, op)
+                else:
+                    self._switch(host, op, fresh)
             except (OSError, OverlayError) as error:
                 return [Failure(op, str(error))]
         return []
 
     @staticmethod
-    def _apply(host: Host, op: Op[Union[File, Service]]) -> None:
+    def _write(host: Host, op: Op[Any]) -> None:
         entry = op.entry
-        if isinstance(entry, File):
-            if op.after is None:
-                remove_file(entry.path)
-            else:
-                write_file(entry)
-            if entry.path == UNIT_FILE and os.path.isdir(_SYSTEMD):
-                host.command(["systemctl", "daemon-reload"])
-                if op.before is not None and op.after is not None:
-                    # For links that follow what the unit says now.
-                    host.command(["systemctl", "reenable", UNIT])
-        elif op.after is None:
-            host.command(["systemctl", "disable", UNIT])
+        if op.after is None:
+            remove_file(entry.path)
         else:
-            # And run once: so that a script which the next boot could not use is found out today.
-            host.command(["systemctl", "enable", UNIT])
+            write_file(entry)
+        if entry.path == UNIT_FILE and os.path.isdir(_SYSTEMD):
+            host.command(["systemctl", "daemon-reload"])
+            if op.before is not None and op.after is not None:
+                # For links that follow what the unit says now.
+                host.command(["systemctl", "reenable", UNIT])
+
+    @staticmethod
+    def _switch(host: Host, op: Op[Any], fresh: bool) -> None:
+        """Switch the unit on and run it once, or off.
+
+        @param fresh: whether the script is another one than before
+        """
+        if op.after is None:
+            # Now, for one that would be tried again and again.
+            host.command(["systemctl", "disable", "--now", UNIT])
+            host.run(["systemctl", "reset-failed", UNIT], None)
+            return
+        host.command(["systemctl", "enable", UNIT])
+        if host.rolling_back:
+            # What the script makes is put back without it, or was not there.
+            return
+        try:
             host.command(["systemctl", "restart", UNIT])
+        except OverlayError as error:
+            said = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
+            reason = "; ".join([str(error), *_telling(said)])
+            # A new script that fails where the last one did not is to blame, and goes. One that failed before this run says
+            # nothing against what the run has done for the host: whoever undid that could never mend the host.
+            if fresh and not (op.before is not None and op.before.failed):
+                raise OverlayError(reason) from error
+            host.facts[Boot.name] = {
+                "warning": "The host is as planned, but the next boot would not make it so: %s. See what is in its way "
+                "(journalctl -u %s), and run this again" % (reason, UNIT)
+            }

@@ -32,18 +32,22 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     render,
     restore,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
+    drift_item,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, read_file, write_file
 
+# What only a restart mends, as reports call it.
+DAEMON = "docker_daemon"
 _DIRECT = "allow-direct-routing"
 _TABLE_MAIN = 254
 
@@ -90,8 +94,26 @@ class _Found:
         return kept.content if kept is not None else ""
 
 
+_OPTIONS: Options = {
+    "bip": {"type": "str"},
+    "bip6": {"type": "str"},
+    "mtu": {"type": "int"},
+    "ip_masq": {"type": "bool"},
+    "allow_renumber": {"type": "bool", "default": False},
+    "defer": {"type": "bool", "default": False},
+    "path": {"type": "path", "default": "/etc/docker/daemon.json"},
+    "socket": {"type": "path", "default": _docker_api.SOCKET},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+_RULES = {"required_if": [("state", "present", ["bip"])]}
+
+
 class DaemonJson(Resource[File]):
     name = section = "docker_bip"
+    more_names = (DAEMON,)
+    options = _OPTIONS
+    nothing = ({"state": "absent"},)
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
         spec = DaemonSpec()
@@ -316,6 +338,14 @@ class DaemonJson(Resource[File]):
         before, after = super().show(op)
         # Keys of others, or the manner of writing: that it changes is said, and not how.
         return before, after if before != after else [*after, "%s: text" % op.entry.path]
+
+    def more_drift(self, host: Host) -> List[Dict[str, Any]]:
+        docker = host.facts.get(self.name) or {}
+        if not docker.get("restart_required"):
+            return []
+        return [
+            drift_item(DAEMON, "dockerd", "wrong", ["runs on %s as it is to be" % docker["path"]], docker["restart_reasons"])
+        ]
 
     def apply(self, host: Host, ops: Sequence[Op[File]]) -> List[Failure]:
         for op in ops:

@@ -24,13 +24,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     DAEMON_JSON,
     NO_NFTABLES,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -49,6 +50,10 @@ class DockerNetwork(Entry):
     pools: Tuple[Tuple[str, str, str], ...]
     options: Tuple[Tuple[str, str], ...]
     ident: str = field(default="", compare=False)
+
+    @property
+    def overlay(self) -> str:
+        return self.network
 
     @property
     def key(self) -> Key:
@@ -107,8 +112,23 @@ def _device_to(host: Host, address: str) -> str:
     return host.name(index)
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "network": {"type": "str", "required": True},
+    "subnets": {"type": "list", "elements": "str", "required": True},
+    "gateways": {"type": "list", "elements": "str", "required": True},
+    "ip_ranges": {"type": "list", "elements": "str"},
+    "bridge": {"type": "str", "required": True},
+    "devices": {"type": "list", "elements": "str", "default": []},
+    "via": {"type": "list", "elements": "str", "default": []},
+    "mtu": {"type": "int", "required": True},
+    "masquerade": {"type": "bool", "default": False},
+}
+
+
 class DockerNetworks(Resource[DockerNetwork]):
     name = section = "docker_network"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[DockerNetwork]:
         return NetworkSpec(purge_owned=self.section in sections, items=list(sections.get(self.section, ())))

@@ -7,19 +7,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+import shlex
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, cast
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, SUBNET_ENV
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class File(Entry):
     path: str
     content: str
     mode: int = 0o644
+
+    @property
+    def marked(self) -> bool:
+        """Whether it says that it is ours."""
+        return MARK.rstrip(":") in self.content
 
     @property
     def key(self) -> Key:
@@ -97,13 +105,42 @@ def write_file(entry: File) -> None:
         os.close(directory)
 
 
+@dataclass
+class FileSpec(Spec[File]):
+    """And the paths at which a file of somebody else's may be taken over."""
+
+    adopted: Set[str] = field(default_factory=set)
+
+
+def foreign(found: Optional[File], wanted: File) -> bool:
+    """Whether a file with the name of one of ours is somebody else's. Pure.
+
+    One of ours from the time when it did not say so yet is known by its text.
+    """
+    if found is None or found.marked or not wanted.marked:
+        return False
+    return [line for line in wanted.content.splitlines() if not line.startswith("#")] != found.content.splitlines()
+
+
+_OPTIONS: Options = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "mode": {"type": "str", "default": "0644"},
+    "adopt": {"type": "bool", "default": False},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
 class Files(Resource[File]):
     name = section = "files"
+    options = _OPTIONS
+    nothing = ({"path": SUBNET_ENV, "state": "absent"},)
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
-        spec: Spec[File] = Spec()
+        spec = FileSpec()
         for item in sections.get(self.section, ()):
+            spec.adopted |= {item["path"]} if item.get("adopt") else set()
             mode = int(str(item.get("mode") or "0644"), 8)
             spec.add(File(item["path"], item.get("content") or "", mode), item.get("state") or "present", self.name)
         return spec
@@ -111,6 +148,17 @@ class Files(Resource[File]):
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
         files = (read_file(key[0]) for key in set(spec.present) | spec.absent)
         return {entry.key: entry for entry in files if entry is not None}
+
+    def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> Iterable[str]:
+        for key, entry in spec.present.items():
+            if entry.path not in cast(FileSpec, spec).adopted and foreign(found.get(key), entry):
+                yield (
+                    "files: %s is there and is somebody else's: it does not say that this collection made it. Remove it, or "
+                    "set adopt: true (variable overlay_adopt) to replace it" % entry.path
+                )
+
+    def owned(self, entry: File) -> bool:
+        return entry.marked
 
     def extra(self, entry: File, spec: Spec[File]) -> bool:
         return False
@@ -126,3 +174,14 @@ class Files(Resource[File]):
             except OSError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[File]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            if not entry.path.startswith("/run/"):
+                continue
+            folder, path = (shlex.quote(text) for text in (os.path.dirname(entry.path), entry.path))
+            # Not as a here-document, which would end at a line of the content, or not at all.
+            written = "printf %%s %s >%s" % (shlex.quote(entry.content), path)
+            lines += ["try mkdir -p %s" % folder, "%s || failed=1" % written, "try chmod %04o %s" % (entry.mode, path)]
+        return lines

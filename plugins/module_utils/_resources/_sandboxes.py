@@ -12,20 +12,22 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message, ifinfmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 # The device inside, as in a container.
 INSIDE = "eth0"
@@ -43,6 +45,10 @@ class Sandbox(Entry):
     gateway: str = ""
     mtu: int = 0
     up: bool = True
+
+    @property
+    def overlay(self) -> str:
+        return self.network
 
     @property
     def key(self) -> Key:
@@ -83,8 +89,24 @@ def script(entry: Sandbox) -> List[List[str]]:
     ]
 
 
+def _namespaces(host: Host) -> Set[str]:
+    """The names of all network namespaces that have one."""
+    return {item["name"] for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")}
+
+
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "network": {"type": "str", "required": True},
+    "bridge": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "gateway": {"type": "str", "required": True},
+    "mtu": {"type": "int", "default": 1500},
+}
+
+
 class Sandboxes(Resource[Sandbox]):
     name = section = "sandbox"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sandbox]:
         spec: Spec[Sandbox] = Spec(purge_owned=self.section in sections)
@@ -114,17 +136,21 @@ class Sandboxes(Resource[Sandbox]):
             elif alias.startswith(MARK) and "/" in alias:
                 network, _slash, name = alias[len(MARK) :].partition("/")
                 ours[name] = (network, link)
-        names = {item["name"] for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")}
+        names = _namespaces(host)
         found: Dict[Key, Sandbox] = {}
-        for (name,) in spec.present:
-            if name in names and name not in ours and not host.rolling_back:
-                raise OverlayError("sandbox: there is a namespace %s already. Remove it or choose another name" % name)
         for name, (network, link) in sorted(ours.items()):
             if name in names:
                 found[(name,)] = self._inside(host, name, network, link)
             else:
                 found[(name,)] = Sandbox(name, network, link["ifname"])
         return found
+
+    def obstacles(
+        self, host: Host, spec: Spec[Sandbox], found: Mapping[Key, Sandbox], wanted: Mapping[Key, Sandbox]
+    ) -> Iterator[str]:
+        new = {name for (name,) in set(spec.present) - set(found)}
+        for name in sorted(new & _namespaces(host)) if new else ():
+            yield "sandbox: there is a namespace %s already. Remove it or choose another name" % name
 
     @staticmethod
     def _inside(host: Host, name: str, network: str, link: Mapping[str, Any]) -> Sandbox:
@@ -147,6 +173,9 @@ class Sandboxes(Resource[Sandbox]):
             "UP" in link["flags"] and "UP" in state.get("flags", []),
         )
 
+    def impact(self, op: Op[Sandbox], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        return ("packets of %s" % op.entry.name, "it is made again") if op.after is None else ("", "")
+
     def extra(self, entry: Sandbox, spec: Spec[Sandbox]) -> bool:
         return spec.purge_owned
 
@@ -167,10 +196,18 @@ class Sandboxes(Resource[Sandbox]):
                 return [Failure(op, str(error))]
         return []
 
+    def shell(self, entries: Iterable[Sandbox]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            # A namespace by hand goes with a reboot as a whole, and comes back as a whole.
+            there = "ip link show dev %s >/dev/null 2>&1" % words([entry.endpoint])
+            lines += ["if ! %s; then" % there, *("  " + attempt(command) for command in script(entry)), "fi"]
+        return lines
+
     @staticmethod
     def _remove(host: Host, entry: Sandbox) -> None:
         host.command(["ip", "link", "delete", "dev", entry.endpoint])
-        if any(item["name"] == entry.name for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")):
+        if entry.name in _namespaces(host):
             host.command(["ip", "netns", "delete", entry.name])
 
     @staticmethod
