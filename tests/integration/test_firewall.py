@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Namespace, lines, run
+from labs import Lab, Namespace, Net, lines, run
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
@@ -540,3 +540,53 @@ def test_ufw_that_lets_no_vxlan_in_stands_in_the_way(namespace: Namespace) -> No
         namespace.sh(f"iptables -D ufw-user-input {rule}")
     # The same rules without ufw are somebody's who knows what he does.
     converge(namespace, [ROUTED])
+
+
+# Beside a Docker that runs.
+
+
+def cut(lab: Lab, far: str) -> bool:
+    return "100% packet loss" in lab.sh("docker2", f"docker exec c1 ping -c 2 -i 0.2 -W 1 {far}", check=False)
+
+
+def mended(lab: Lab, told: list[str]) -> None:
+    """Predicted, done, and no more to do."""
+    predicted = lab.converge("--check", "--diff")
+    assert predicted.diffs == {"docker1": {"firewall": told}}, predicted.output
+    assert lab.converge("--diff", "--skip-tags", "verify").diffs == predicted.diffs
+    assert set(lab.converge("--check").changed().values()) == {0}
+
+
+def test_containers_are_reached_again(net: Net) -> None:
+    """What was flushed, and what was put first, with a dockerd whose rules are the others."""
+    lab, far = net.lab, net.addresses["docker1"]
+    lab.sh("docker1", "iptables -P FORWARD DROP")
+    assert not cut(lab, far)
+    lab.sh("docker1", "iptables -F FORWARD")
+    assert cut(lab, far)
+    mended(lab, ["-iptables FORWARD: nothing leads to DOCKER-USER", "+iptables FORWARD: -j DOCKER-USER"])
+    assert not cut(lab, far)
+    lab.sh("docker1", "iptables -I DOCKER-USER -i vxlan.88 -j DROP")
+    assert cut(lab, far)
+    rule = "-s 10.88.0.0/16 -d 10.88.50.0/24 -i vxlan.88 -o docker0 -m comment --comment agentless.overlay:demo -j ACCEPT"
+    mended(lab, [f"-iptables DOCKER-USER: {rule} (below -i vxlan.88 -j DROP)", f"+iptables DOCKER-USER: {rule}"])
+    assert not cut(lab, far)
+    # Docker takes the jump for its own.
+    lab.sh("docker1", "/etc/init.d/docker restart; docker start c1")
+    rules = lab.sh("docker1", "iptables -S FORWARD").splitlines()
+    assert rules[1] == "-A FORWARD -j DOCKER-USER" and rules.count("-A FORWARD -j DOCKER-USER") == 1, rules
+    assert not cut(lab, lab.container("docker1")) and set(lab.converge("--check").changed().values()) == {0}
+
+
+def test_a_docker_without_iptables_is_told_of(net: Net) -> None:
+    lab = net.lab
+    lab.sh("docker1", """sed -i '1s/{/{ "iptables": false,/' /etc/docker/daemon.json; /etc/init.d/docker stop""")
+    lab.sh("docker1", "iptables -F; iptables -X; iptables -P FORWARD DROP; /etc/init.d/docker start")
+    before = {host: lab.state(host) for host in lab.hosts}
+    played = lab.play("--limit", "docker1")
+    assert played.code == 2 and '"iptables" is false in daemon.json' in played.text, played.output
+    assert {host: lab.state(host) for host in lab.hosts} == before
+    # One of the two ways out.
+    lab.sh("docker1", """sed -i 's/"iptables": false, *//' /etc/docker/daemon.json; /etc/init.d/docker restart""")
+    lab.converge()
+    assert not cut(lab, lab.container("docker1"))

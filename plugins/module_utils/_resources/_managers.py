@@ -168,7 +168,7 @@ class Managers(Resource[File]):
         zones = [line.split()[0] for line in named if line.strip() and not line[0].isspace()] or ["public"]
         return [
             "managers: firewalld is older than 0.9 here and reads no policies, by which we would let UDP port %s in. Let it in "
-            "by the zone of the underlay's device: firewall-cmd --permanent --zone=%s --add-port=%s/udp && firewall-cmd --reload"
+            "by the underlay's zone: firewall-cmd --permanent --zone=%s --add-port=%s/udp && firewall-cmd --reload"
             % (port, zones[0], port)
             for port in re.findall(r'port="(\d+)"', policy.content)
             if all(host.run(["firewall-cmd", "--zone=" + zone, "--query-port=%s/udp" % port], None)[0] for zone in zones)
