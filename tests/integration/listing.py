@@ -38,6 +38,7 @@ _LINES = {
     "proxy": "ip neigh show proxy; ip -6 neigh show proxy",
     "iptables": "iptables -S; iptables -t nat -S",
     "ip6tables": "ip6tables -S",
+    "hook": "nft list ruleset | grep -w device",
     "lock": "{ ip -4 route show table all; ip -6 route show table all; } | grep -w lock | sed 's/ linkdown//'",
 }
 # Counters, clocks and numbers in the order of arrival; what a device hears for itself, and how far its carrier has come.
