@@ -8,215 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _apply, _drift, _netlink, _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._lock import host_lock
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options, OverlayError, Sections
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _nexthops
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
-Options = Dict[str, Dict[str, Any]]
-
-_STATE: Options = {"state": {"type": "str", "choices": ["present", "absent"]}}
-_RA: Options = {"accept_ra": {"type": "int", "choices": [0, 1, 2]}, "autoconf": {"type": "int", "choices": [0, 1]}}
-_LINK: Options = {
-    "name": {"type": "str"},
-    "vni": {"type": "int"},
-    "port": {"type": "int"},
-    "local": {"type": "str"},
-    "remote": {"type": "str"},
-    "group": {"type": "str"},
-    "dev": {"type": "str"},
-    "learning": {"type": "bool"},
-    "ttl": {"type": "int"},
-    "ttl_inherit": {"type": "bool"},
-    "tos": {"type": "int"},
-    "df": {"type": "str", "choices": ["unset", "set", "inherit"]},
-    "flowlabel": {"type": "int"},
-    "ageing": {"type": "int"},
-    "maxaddress": {"type": "int"},
-    "srcport_min": {"type": "int"},
-    "srcport_max": {"type": "int"},
-    "udpcsum": {"type": "bool"},
-    "udp6zerocsumtx": {"type": "bool"},
-    "udp6zerocsumrx": {"type": "bool"},
-    "gbp": {"type": "bool"},
-    "proxy": {"type": "bool"},
-    "rsc": {"type": "bool"},
-    "l2miss": {"type": "bool"},
-    "l3miss": {"type": "bool"},
-    "localbypass": {"type": "bool"},
-    "mac": {"type": "str"},
-    "mtu": {"type": "int"},
-    "alias": {"type": "str"},
-    "master": {"type": "str"},
-    "neigh_suppress": {"type": "bool"},
-    "up": {"type": "bool"},
-    **_RA,
-    "addresses": {"type": "list", "elements": "str"},
-    **_STATE,
-}
-_SRCPORT = ["srcport_min", "srcport_max"]
-_NEIGHBOUR: Options = {"device": {"type": "str"}, "dst": {"type": "str"}, "lladdr": {"type": "str"}, **_STATE}
-_FDB: Options = {
-    "device": {"type": "str"},
-    "mac": {"type": "str"},
-    "dst": {"type": "str"},
-    "port": {"type": "int"},
-    "vni": {"type": "int"},
-    **_STATE,
-}
-_ROUTE: Options = {
-    "device": {"type": "str"},
-    "dst": {"type": "str"},
-    "gateway": {"type": "str"},
-    "onlink": {"type": "bool"},
-    "src": {"type": "str"},
-    "metric": {"type": "int"},
-    "table": {"type": "int"},
-    **_STATE,
-}
-
-
-def _bulk(
-    options: Options, key: str, rules: Optional[Dict[str, Any]] = None, more: Optional[Options] = None
-) -> Tuple[Options, Dict[str, Any]]:
-    """The spec of a module that takes one entry by plain options, or many by C(entries); C(key) names an entry.
-
-    C(rules) hold within an entry; C(more) are options beside C(entries).
-    """
-    rules = rules or {}
-    entry = {name: dict(spec, required=True) if name == key else spec for name, spec in options.items()}
-    return (
-        {
-            **options,
-            "entries": {"type": "list", "elements": "dict", "options": entry, **rules},
-            "purge": {"type": "bool"},
-            **(more or {}),
-        },
-        {
-            **rules,
-            "mutually_exclusive": [[key, "entries"], *rules.get("mutually_exclusive", [])],
-            "required_one_of": [[key, "entries"]],
-            "required_by": {"purge": ["entries"]},
-        },
-    )
-
-
-SPECS: Dict[str, Tuple[Options, Dict[str, Any]]] = {
-    "vxlan_link": _bulk(_LINK, "name", {"mutually_exclusive": [["remote", "group"]], "required_together": [_SRCPORT]}),
-    "neigh_entry": _bulk(_NEIGHBOUR, "dst"),
-    "fdb_entry": _bulk(_FDB, "mac", more={"keep_unicast": {"type": "bool"}}),
-    "route_entry": _bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}}),
-    "docker_bip": (
-        {
-            "bip": {"type": "str"},
-            "bip6": {"type": "str"},
-            "mtu": {"type": "int"},
-            "ip_masq": {"type": "bool"},
-            "allow_renumber": {"type": "bool", "default": False},
-            "defer": {"type": "bool", "default": False},
-            "path": {"type": "path", "default": "/etc/docker/daemon.json"},
-            "socket": {"type": "path", "default": _docker_api.SOCKET},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        {"required_if": [("state", "present", ["bip"])]},
-    ),
-    "firewall": (
-        {
-            "network": {"type": "str", "required": True},
-            "cidrs": {"type": "list", "elements": "str"},
-            "leases": {"type": "list", "elements": "str"},
-            "devices": {"type": "list", "elements": "str"},
-            "bridge": {"type": "str", "default": "docker0"},
-            "vxlan": {
-                "type": "list",
-                "elements": "dict",
-                "options": {"vni": {"type": "int", "required": True}, "port": {"type": "int", "default": 4789}},
-            },
-            "vteps": {"type": "list", "elements": "str"},
-            "publish": {
-                "type": "list",
-                "elements": "dict",
-                "options": {"port": {"type": "int", "required": True}, "to": {"type": "str", "required": True}},
-            },
-        },
-        {"required_by": {"leases": ["cidrs", "devices"], "vxlan": ["vteps"], "publish": ["cidrs"]}},
-    ),
-    "managers": (
-        {
-            "devices": {"type": "list", "elements": "str", "required": True},
-            "bridges": {"type": "list", "elements": "str"},
-            "ports": {"type": "list", "elements": "int", "required": True},
-        },
-        {},
-    ),
-    "bridge": (
-        {
-            "name": {"type": "str", "required": True},
-            "mac": {"type": "str"},
-            "mtu": {"type": "int"},
-            "alias": {"type": "str"},
-            **_RA,
-            "addresses": {"type": "list", "elements": "str"},
-        },
-        {},
-    ),
-    "sandbox": (
-        {
-            "name": {"type": "str", "required": True},
-            "network": {"type": "str", "required": True},
-            "bridge": {"type": "str", "required": True},
-            "address": {"type": "str", "required": True},
-            "gateway": {"type": "str", "required": True},
-            "mtu": {"type": "int", "default": 1500},
-        },
-        {},
-    ),
-    "units": (
-        {
-            "name": {"type": "str", "required": True},
-            "content": {"type": "str", "required": True},
-            "enabled": {"type": "bool", "default": True},
-        },
-        {},
-    ),
-    "boot": ({"sections": {"type": "dict"}}, {}),
-    "docker_network": (
-        {
-            "name": {"type": "str", "required": True},
-            "network": {"type": "str", "required": True},
-            "subnets": {"type": "list", "elements": "str", "required": True},
-            "gateways": {"type": "list", "elements": "str", "required": True},
-            "ip_ranges": {"type": "list", "elements": "str"},
-            "bridge": {"type": "str", "required": True},
-            "devices": {"type": "list", "elements": "str", "default": []},
-            "via": {"type": "list", "elements": "str", "default": []},
-            "mtu": {"type": "int", "required": True},
-            "masquerade": {"type": "bool", "default": False},
-        },
-        {},
-    ),
-    "files": (
-        {
-            "path": {"type": "path", "required": True},
-            "content": {"type": "str"},
-            "mode": {"type": "str", "default": "0644"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        {},
-    ),
-    "sysctl": ({"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}}, {}),
+SPECS: Dict[str, Tuple[Options, Mapping[str, Any]]] = {
+    resource.section: (resource.options, resource.rules) for resource in ORDER if resource.options is not None
 }
 HOST_SPEC: Options = {
     **{section: {"type": "list", "elements": "dict"} for section in SPECS},
     "allow_drops": {"type": "bool", "default": True},
+    "networks": {
+        "type": "dict",
+        "options": {
+            "known": {"type": "list", "elements": "str", "required": True},
+            "remove": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     "probe": {
         "type": "dict",
         "options": {
@@ -246,7 +64,7 @@ _TYPES = {"str": str, "int": int, "bool": bool}
 def _are_plain(section: str, item: Mapping[str, Any]) -> bool:
     """Whether all entries of an item have known options only, each of just the type that it is to have."""
     entries, suboptions = item.get("entries"), SPECS[section][0].get("entries", {})
-    if section not in ("neigh_entry", "fdb_entry", "route_entry") or not isinstance(entries, list):
+    if not isinstance(entries, list) or any(spec["type"] not in _TYPES for spec in suboptions.get("options", {}).values()):
         return False
     required = [name for name, spec in suboptions["options"].items() if spec.get("required")]
     types = {name: _TYPES[spec["type"]] for name, spec in suboptions["options"].items() if "choices" not in spec}
@@ -269,12 +87,13 @@ def host_module() -> None:
     """Run overlay_host: all sections in one transaction."""
     module = AnsibleModule(argument_spec=HOST_SPEC, supports_check_mode=True)
     options = dict(module.params)
-    allow_drops, asked = options.pop("allow_drops"), options.pop("probe")
+    allow_drops, asked, networks = (options.pop(name) for name in ("allow_drops", "probe", "networks"))
+    known = None if networks is None else {*networks["known"], *networks["remove"]}
     try:
         sections = validated(options)
     except OverlayError as error:
         module.fail_json(msg=str(error))
-    _run(module, sections, allow_drops, True, asked)
+    _run(module, sections, allow_drops, True, asked, known)
 
 
 def validated(options: Mapping[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
@@ -320,20 +139,21 @@ def _no_pauses() -> Iterator[None]:
 
 def converge(
     host: Host,
-    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    sections: Sections,
     check: bool = False,
     allow_drops: bool = True,
     whole: bool = False,
+    known: Optional[Collection[str]] = None,
 ) -> Dict[str, Any]:
     """The engine: make the host what validated sections say, or only tell what that would do; the module's answer.
 
     Raises OverlayError, NetlinkError and OSError; the host is then as it was.
+
+    @param known: the overlay networks whose things on the host may change; without it those of all
     """
     with _no_pauses(), contextlib.nullcontext() if check else host_lock():
-        specs = _transaction.parse(sections)
-        if specs["nexthop"].present and not _nexthops.supported(host):
-            specs = _transaction.parse(_nexthops.plain(sections))
-        transaction = _transaction.prepare(host, specs)
+        specs = _transaction.parse_for(host, ORDER, sections)
+        transaction = _transaction.prepare(host, ORDER, specs, known)
         answer = _transaction.result(transaction, host)
         _refuse_drops(answer, allow_drops)
         if not check:
@@ -341,17 +161,18 @@ def converge(
             answer["counters"] = _transaction.costs(host)
         answer.update(host.facts)
         if whole:
-            answer["drift"] = _drift.differences(transaction, host.facts)
+            answer["drift"] = _drift.differences(transaction, host)
             answer["certificate"] = _drift.certificate(sections, answer["drift"])
     return answer
 
 
 def _run(
     module: AnsibleModule,
-    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    sections: Sections,
     allow_drops: bool = True,
     whole: bool = False,
     asked: Optional[Mapping[str, Any]] = None,
+    known: Optional[Collection[str]] = None,
 ) -> None:
     if _netlink.PYROUTE2_IMPORT_ERROR is not None:
         module.fail_json(
@@ -360,7 +181,7 @@ def _run(
         )
     host = Host(run=run_program)
     try:
-        answer = converge(host, sections, module.check_mode, allow_drops, whole)
+        answer = converge(host, sections, module.check_mode, allow_drops, whole, known)
     except OverlayError as error:
         module.fail_json(msg=str(error))
     except _netlink.NetlinkError as error:

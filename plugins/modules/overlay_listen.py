@@ -66,8 +66,8 @@ from typing import Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import NetlinkError
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import checksum_errors, listen
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import Fdb, FdbSpec
 

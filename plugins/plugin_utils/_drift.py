@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.plugin_utils._preview import count_of, names_of
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import MARK, peers_of
 from ansible_collections.agentless.overlay.plugins.plugin_utils._store import ReportError
@@ -20,21 +21,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._store import Re
 SCHEMA = "agentless.overlay/drift"
 VERSION = 1
 # The resources of a host, in the order in which a run mends them.
-RESOURCES = (
-    *(
-        "sysctl",
-        "managers",
-        "firewall",
-        "bridge",
-        "vxlan_link",
-        "address",
-        "neigh_entry",
-        "fdb_entry",
-        "nexthop",
-        "route_entry",
-    ),
-    *("sandbox", "files", "units", "boot", "docker_bip", "docker_network", "docker_daemon"),
-)
+RESOURCES = tuple(name for resource in ORDER for name in (resource.name, *resource.more_names))
 _LONG = 40  # lines of one difference in the Markdown; the JSON has all
 
 

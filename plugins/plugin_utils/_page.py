@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.plugin_utils._drift import lines_of
 from ansible_collections.agentless.overlay.plugins.plugin_utils._preview import count_of, peer_names, peer_of
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import peers_of
@@ -297,7 +298,7 @@ def _leases(network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 CLASSES = ("in place", "atomic", "re-create", "restart")
-_ATOMIC = ("neigh_entry", "fdb_entry", "route_entry", "firewall", "address")
+_ATOMIC = {resource.name for resource in ORDER if resource.atomic}
 
 
 def changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,8 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Any
 
-MARK = "agentless.overlay:"
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
+
 # What is for all: the key of head-end replication in an FDB.
 ZERO_MAC = "00:00:00:00:00:00"
 SUBNET_ENV = "/run/flannel/subnet.env"

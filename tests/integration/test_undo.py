@@ -214,9 +214,10 @@ def test_a_dockerd_that_dies_stops_no_undo(namespace: Namespace, pyroute2: str, 
 INJECT = """
 import json, sys
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Host, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, OverlayError
 
 options, at = json.load(sys.stdin)
 done = 0
@@ -235,7 +236,7 @@ def wrap(resource):
 
     resource.apply = apply
 
-for resource in _transaction.ORDER:
+for resource in ORDER:
     wrap(resource)
 try:
     _module.converge(Host(run=run_program), _module.validated(options), whole=True)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import impacts
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import expression, parse
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import rules_of
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._impact import impacts
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
 from ansible_collections.agentless.overlay.plugins.plugin_utils._captured import pair, table
@@ -370,9 +371,9 @@ def test_which_changes_drop_packets() -> None:
         (Op("bridge", Bridge("br.7"), None), "there is such a bridge again"),
     ]
     for op, until in cases:
-        found = impacts([op])
+        found = impacts(ORDER, [op])
         assert len(found) == bool(until), str(op)
         assert not until or until in found[0]["until"]
     # A route that goes while another to the same place comes drops nothing.
     old, new = Route("10.1.0.0/24", "vx", metric=5), Route("10.1.0.0/24", "vx")
-    assert impacts([Op("route_entry", None, new), Op("route_entry", old, None)]) == []
+    assert impacts(ORDER, [Op("route_entry", None, new), Op("route_entry", old, None)]) == []

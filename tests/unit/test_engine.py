@@ -14,14 +14,14 @@ import pytest
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _daemon_keys, _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _transaction, _undo
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Failure,
-    Host,
     OverlayError,
     Resource,
     sort_key,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _daemon_json, _docker_networks
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER, _daemon_json, _docker_networks
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Address
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import FdbEntry
@@ -50,38 +50,38 @@ ALL = (LINK, ADDRESS, NEIGHBOUR, FDB, ROUTE)
 
 
 def kinds(ops: list[Any]) -> list[str]:
-    return [f"{op.resource} {op.action}" for batch in _transaction.order(ops) for op in batch]
+    return [f"{op.resource} {op.action}" for batch in _transaction.order(ORDER, ops) for op in batch]
 
 
 def test_additions_come_route_last_and_removals_route_first() -> None:
-    up, _effects = _transaction.plan(state(), state(*ALL))
+    up, _effects = _transaction.plan(ORDER, state(), state(*ALL))
     assert kinds(up) == ["vxlan_link add", "address add", "neigh_entry add", "fdb_entry add", "route_entry add"]
-    down, _effects = _transaction.plan(state(*ALL), state(LINK))
+    down, _effects = _transaction.plan(ORDER, state(*ALL), state(LINK))
     assert kinds(down) == ["route_entry remove", "fdb_entry remove", "neigh_entry remove", "address remove"]
 
 
 def test_what_is_on_a_removed_device_goes_with_it() -> None:
-    ops, effects = _transaction.plan(state(*ALL), state())
+    ops, effects = _transaction.plan(ORDER, state(*ALL), state())
     assert kinds(ops) == ["vxlan_link remove"] and effects.removed == {"vx"}
 
 
 def test_an_addition_comes_before_a_removal() -> None:
     """Make before break: a new peer is reachable before an old one goes."""
     other = Route("10.88.3.0/24", "vx", "10.88.3.0", True)
-    ops, _effects = _transaction.plan(state(LINK, ROUTE), state(LINK, other))
+    ops, _effects = _transaction.plan(ORDER, state(LINK, ROUTE), state(LINK, other))
     assert kinds(ops) == ["route_entry add", "route_entry remove"]
 
 
 def test_a_recreated_device_gets_everything_back() -> None:
     changed = Link("vx", vni=99, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
-    ops, effects = _transaction.plan(state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
+    ops, effects = _transaction.plan(ORDER, state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
     assert effects.lost == {"vx"}
     assert kinds(ops) == ["vxlan_link re-create", "address add", "neigh_entry add", "fdb_entry add", "route_entry add"]
 
 
 def test_a_new_mac_puts_the_neighbours_back() -> None:
     changed = Link("vx", vni=88, port=4789, local="10.0.0.1", mac="02:00:00:00:00:99", mtu=1450)
-    ops, _effects = _transaction.plan(state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
+    ops, _effects = _transaction.plan(ORDER, state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
     assert kinds(ops) == ["vxlan_link change", "neigh_entry add"]
 
 
@@ -99,16 +99,16 @@ def test_a_new_mac_puts_the_neighbours_back() -> None:
 def test_only_what_the_kernel_cannot_change_recreates(change: dict[str, Any], action: str) -> None:
     from dataclasses import replace
 
-    ops, _effects = _transaction.plan(state(LINK), state(replace(LINK, **change)))
+    ops, _effects = _transaction.plan(ORDER, state(LINK), state(replace(LINK, **change)))
     assert [op.action for op in ops] == [action]
 
 
 def test_a_device_that_takes_over_vni_and_port_waits_for_the_old_one() -> None:
     old = Link("old", vni=88, port=4789, local="10.0.0.1", alias=MARK + "x")
-    ops, _effects = _transaction.plan(state(old), state(LINK))
+    ops, _effects = _transaction.plan(ORDER, state(old), state(LINK))
     assert kinds(ops) == ["vxlan_link remove", "vxlan_link add"]
     elsewhere = Link("old", vni=77, port=4789, local="10.0.0.1", alias=MARK + "x")
-    ops, _effects = _transaction.plan(state(elsewhere), state(LINK))
+    ops, _effects = _transaction.plan(ORDER, state(elsewhere), state(LINK))
     assert kinds(ops) == ["vxlan_link add", "vxlan_link remove"]
 
 
@@ -120,10 +120,10 @@ def test_a_route_of_others_is_replaced_or_goes_first() -> None:
     ):
         ours = Route(dst, "vx", "fd99::2" if ":" in dst else "10.88.2.0", True)
         for found, wanted in ((before, ours), (ours, before)):
-            ops, _effects = _transaction.plan(state(LINK, found), state(LINK, wanted))
+            ops, _effects = _transaction.plan(ORDER, state(LINK, found), state(LINK, wanted))
             assert kinds(ops) == kinds_of
     moved = Route("fd88:2::/64", "vy", "fd99::2", True)
-    ops, _effects = _transaction.plan(state(LINK, ours), state(LINK, moved))
+    ops, _effects = _transaction.plan(ORDER, state(LINK, ours), state(LINK, moved))
     assert kinds(ops) == ["route_entry change"]
 
 
@@ -131,14 +131,14 @@ def test_a_route_of_others_is_replaced_or_goes_first() -> None:
 def test_routes_of_the_kernel_are_never_made(protocol: int) -> None:
     route = Route("fe80::/64", "vx", protocol=protocol, metric=256)
     changed = Link("vx", vni=99, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
-    ops, _effects = _transaction.plan(state(LINK, route), state(changed, route))
+    ops, _effects = _transaction.plan(ORDER, state(LINK, route), state(changed, route))
     assert kinds(ops) == ["vxlan_link re-create"]
     assert route.key != Route("fe80::/64", "eth0", protocol=protocol, metric=256).key
 
 
 def test_an_undo_says_what_is_not_as_it_was() -> None:
     assert _undo.tell([], [], {}, []) == "What was done before was undone; the host is as it was."
-    ops, _effects = _transaction.plan(state(LINK), state(LINK, ROUTE))
+    ops, _effects = _transaction.plan(ORDER, state(LINK), state(LINK, ROUTE))
     said = _undo.tell(ops, [Failure(ops[0], "EPERM: no")], {"docker_network": "dockerd is silent"}, [])
     assert "as it was" not in said
     assert "docker_network could not be looked at (dockerd is silent)" in said
@@ -150,9 +150,9 @@ def test_what_goes_down_is_read_for_an_undo() -> None:
     from dataclasses import replace
 
     for change in ({"up": False}, {"mtu": 1200}):
-        ops, effects = _transaction.plan(state(LINK), state(replace(LINK, **change)))
+        ops, effects = _transaction.plan(ORDER, state(LINK), state(replace(LINK, **change)))
         assert kinds(ops) == ["vxlan_link change"] and not effects and effects.shaken == {"vx"}
-    _ops, effects = _transaction.plan({"bridge": {("br",): Bridge("br", mtu=1450)}}, {})
+    _ops, effects = _transaction.plan(ORDER, {"bridge": {("br",): Bridge("br", mtu=1450)}}, {})
     assert effects.removed == effects.bridges == {"br"}
 
 
@@ -308,10 +308,3 @@ def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.M
 )
 def test_our_keys_go_back_to_what_they_were(before: str, now: str, restored: str) -> None:
     assert _daemon_keys.restore(now, "daemon.json", before).strip() == restored.strip()
-
-
-def test_both_sides_mark_what_is_ours_alike() -> None:
-    """The one constant that controller and host cannot import from each other."""
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine import _resource
-
-    assert MARK == _resource.MARK

@@ -20,7 +20,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker import _
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 if TYPE_CHECKING:
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
 SOCKET = _processes.SOCKET
 # Docker networks with this label are ours; its value is the overlay network's name.

@@ -16,7 +16,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker import _
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object
 
 if TYPE_CHECKING:
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
 _NOBODY = 65534
 _NEEDS_ROOT = "needs to be started with root privileges"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, Optional
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
 
 if TYPE_CHECKING:
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
 SOCKET = "/var/run/docker.sock"
 _PIDFILE = "/var/run/docker.pid"

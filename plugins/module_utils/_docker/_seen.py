@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, Optional, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api, _processes
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Host, Key
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 # Of the one entry that is no thing of ours, and never differs.

@@ -11,12 +11,12 @@ import re
 import socket
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     E,
     Effects,
     Failure,
-    Host,
     Key,
     Op,
     OverlayError,

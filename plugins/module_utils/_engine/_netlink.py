@@ -119,13 +119,17 @@ _BUFFER = 8 * 1024 * 1024
 
 @dataclass
 class Message:
-    """One rtnetlink message: C(fields) of its header structure and C(attrs), both in pyroute2's names."""
+    """One rtnetlink message: C(fields) of its header structure and C(attrs), both in pyroute2's names.
+
+    Or C(raw), all that follows the netlink header: what a dump told, byte for byte, for the kernel to have again.
+    """
 
     kind: int
     flags: int
-    cls: Type[Any]
-    fields: Dict[str, Any]
+    cls: Optional[Type[Any]]
+    fields: Dict[str, Any] = field(default_factory=dict)
     attrs: Sequence[Tuple[str, Any]] = ()
+    raw: bytes = b""
 
 
 _FLAGS = struct.Struct("=HI")
@@ -323,12 +327,15 @@ class Session:
 
     def _encode_once(self, message: Message, flags: int) -> bytes:
         self._sequence += 1
-        return self._encode_whole(message, message.attrs, flags | message.flags | NLM_F_REQUEST)
+        flags |= message.flags | NLM_F_REQUEST
+        return self._encode_raw(message, flags) if message.raw else self._encode_whole(message, message.attrs, flags)
 
     def _encode(self, message: Message, flags: int) -> bytes:
         """As one of many: a template costs two encodings, and pays with the third message of its shape."""
         self._sequence += 1
         flags |= message.flags | NLM_F_REQUEST
+        if message.raw:
+            return self._encode_raw(message, flags)
         shape = _Template.shape(message)
         template = self._templates.get(shape)
         data = template.fill(message, flags, self._sequence) if template is not None else None
@@ -339,7 +346,12 @@ class Session:
                 self._templates[shape] = _Template.of(message, data, start)
         return data
 
+    def _encode_raw(self, message: Message, flags: int) -> bytes:
+        padded = message.raw + bytes(-len(message.raw) % 4)
+        return struct.pack("=IHHII", 16 + len(message.raw), message.kind, flags, self._sequence, 0) + padded
+
     def _encode_whole(self, message: Message, attrs: Sequence[Tuple[str, Any]], flags: int) -> bytes:
+        assert message.cls is not None
         msg = message.cls()
         msg.update(message.fields)
         msg["attrs"] = list(attrs)
@@ -372,17 +384,16 @@ class Session:
 
     def dump(self, message: Message) -> List[Any]:
         """All objects that match, as pyroute2 decodes them."""
-
-        def decode(data: bytes) -> Any:
-            decoded = message.cls(data)
-            decoded.decode()
-            return decoded
-
-        return self._dump(message, decode)
+        return self._dump(message, lambda data: _decode(message, data))
 
     def rows(self, message: Message, names: Sequence[str]) -> List[Dict[str, Any]]:
-        """The same with only the header's fields and the attributes of these names, for what there are thousands of."""
-        return self._dump(message, _Decoder.of(message.cls, names))
+        """The same with only the header's fields and the attributes of these names, for what there are thousands of.
+
+        And as C(raw) all of it that follows the netlink header.
+        """
+        assert message.cls is not None
+        decode = _Decoder.of(message.cls, names)
+        return self._dump(message, lambda data: {**decode(data), "raw": data[16:]})
 
     def _dump(self, message: Message, decode: Callable[[bytes], Any]) -> List[Any]:
         """Read again if they changed while they were read."""
@@ -395,6 +406,7 @@ class Session:
                     continue
                 torn = torn or bool(flags & NLM_F_DUMP_INTR)
                 if kind == NLMSG_DONE:
+                    _raise_unfinished(data)
                     break
                 if kind == NLMSG_ERROR:
                     error = self._error(flags, data)
@@ -418,9 +430,7 @@ class Session:
                 if error and error.code not in (errno.ENODEV, errno.ENOENT):
                     raise error
                 return None
-            decoded = message.cls(data)
-            decoded.decode()
-            return decoded
+            return _decode(message, data)
         return None
 
     def write(self, messages: Sequence[Message]) -> Dict[int, NetlinkError]:
@@ -454,6 +464,20 @@ class Session:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _decode(message: Message, data: bytes) -> Any:
+    assert message.cls is not None
+    decoded = message.cls(data)
+    decoded.decode()
+    return decoded
+
+
+def _raise_unfinished(data: bytes) -> None:
+    """Raise what ended a dump before its end; a table that is not there is an empty one."""
+    code = -struct.unpack_from("=i", data, 16)[0] if len(data) >= 20 else 0
+    if code > 0 and code != errno.ENOENT:
+        raise NetlinkError(code, "it ended a dump")
 
 
 def attributes(message: Any) -> Dict[str, Any]:

@@ -4,9 +4,18 @@
 
 """The shape that every resource has. PRIVATE to the collection.
 
-A resource file has the same parts in the same order: the entry (a frozen
-dataclass with its key), C(read) (the host to entries), C(diff) (pure), and
-C(apply) (operations to the host). Whoever knows one knows all.
+A resource is a kind of thing that is ours on a host: a vxlan device, a route, a file. It is one file in C(_resources), and one
+line in its tuple, which gives the order:
+
+    options --parse--> Spec (the wish)          |
+    host ----read---> entries (what is there)   |  the engine asks each resource in turn, and knows none by name
+    both ---settle--> entries (what shall be)   |
+    both --obstacles-> sentences: nothing is touched
+    both ----diff---> operations --apply--> host, or all of it is undone: what was read is the wish then
+    wish ----shell--> its lines of the boot script
+
+C(read), C(obstacles) and C(apply) meet the host, all else is pure. An entry's key is its full identity, as the kernel or the
+daemon understands it; two entries with one key cannot both be there.
 """
 
 from __future__ import annotations
@@ -14,23 +23,16 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Dict, Generic, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
+from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_GETLINK,
-    Message,
-    Session,
-    attributes,
-    ifinfmsg,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 Key = Tuple[Any, ...]
+# An argument spec, as AnsibleModule takes it.
+Options = Dict[str, Dict[str, Any]]
+Sections = Mapping[str, Sequence[Mapping[str, Any]]]
 
-# Routes that carry this number are ours (rtm_protocol; iproute2 leaves it unnamed).
-ROUTE_PROTOCOL = 157
-# Devices whose alias starts so are ours, and rules whose comment does.
-MARK = "agentless.overlay:"
 # With less a device has no IPv6.
 IPV6_MTU = 1280
 
@@ -47,6 +49,11 @@ class Entry:
     def label(self) -> str:
         """How a report calls it."""
         return " ".join(str(part) for part in self.key if part not in (None, ""))
+
+    @property
+    def overlay(self) -> str:
+        """The overlay network that its mark names; empty where it names none."""
+        return ""
 
     def same(self, wanted: Any) -> bool:
         """Whether this one, found on the host, is already what is wanted."""
@@ -118,6 +125,7 @@ class Effects:
     neighbours nor routes, which a dump shows by itself.
     """
 
+    made: Set[str] = field(default_factory=set)
     lost: Set[str] = field(default_factory=set)
     removed: Set[str] = field(default_factory=set)
     new_mac: Set[str] = field(default_factory=set)
@@ -145,70 +153,6 @@ class Effects:
             self.interrupted.add(device)
 
 
-def vxlan_data(message: Any) -> Dict[str, Any]:
-    """The vxlan attributes of a decoded device by name, its remote or group as C(remote); empty for another device."""
-    attrs = attributes(message)
-    info = attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
-    if info.get("IFLA_INFO_KIND") != "vxlan":
-        return {}
-    data = attributes(info["IFLA_INFO_DATA"])
-    data["remote"] = data.get("IFLA_VXLAN_GROUP", data.get("IFLA_VXLAN_GROUP6"))
-    return data
-
-
-@dataclass
-class Host:
-    """The edge: what resources read from and write to."""
-
-    session: Session = field(default_factory=Session)
-    # Runs a program: (arguments, standard input) to (exit code, output, error output).
-    run: Any = None
-    indexes: Dict[str, Optional[int]] = field(default_factory=dict)
-    # Of a vxlan device the outer address that the kernel itself made an FDB entry for.
-    remotes: Dict[str, Optional[str]] = field(default_factory=dict)
-    # Of what the number of a nexthop object is short for: device, gateway, onlink.
-    nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
-    # What a resource found out that the result should tell, by resource.
-    facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
-    # Whether the device with an index carries our mark.
-    marks: Dict[int, bool] = field(default_factory=dict)
-    rolling_back: bool = False
-
-    def index(self, device: str) -> Optional[int]:
-        """The interface index of a device, or None where there is none."""
-        if device not in self.indexes:
-            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
-            self.indexes[device] = found["index"] if found is not None else None
-            self.remotes[device] = vxlan_data(found).get("remote") if found is not None else None
-        return self.indexes[device]
-
-    def name(self, index: int) -> str:
-        """The name of the device with an interface index."""
-        for name, known in self.indexes.items():
-            if known == index:
-                return name
-        found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
-        if found is None:
-            return "if%d" % index
-        name = str(attributes(found)["IFLA_IFNAME"])
-        self.indexes[name] = index
-        return name
-
-    def carries_mark(self, index: int) -> bool:
-        """Whether the device with an interface index is ours."""
-        if index not in self.marks:
-            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
-            alias = attributes(found).get("IFLA_IFALIAS") if found is not None else None
-            self.marks[index] = (alias or "").startswith(MARK)
-        return self.marks[index]
-
-    def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
-        code, out, err = self.run(list(args), stdin)
-        if code:
-            raise OverlayError("%s: exit code %s: %s" % (" ".join(args), code, (err or out).strip()))
-        return str(out)
-
-
 @dataclass
 class Failure:
     """An operation that the host refused, and why."""
@@ -218,24 +162,45 @@ class Failure:
 
 
 class Resource(Generic[E]):
-    """A kind of thing that is ours on a host."""
+    """A kind of thing that is ours on a host.
+
+    To be written: name, parse, read, extra, apply; and what of the rest is not as it is here.
+    """
 
     name = ""
-    # The section of the module's options that describes it.
+    # The section of the options that describes it; of several with one section the one with options gives its argument spec.
     section = ""
+    options: Optional[Options] = None
+    # What else the argument spec says of them: mutually_exclusive and the like.
+    rules: Mapping[str, Any] = {}
     # Whether it carries out one operation after the other, and none behind one that fails.
     stops = True
+    # Whether an entry is replaced by another one without a packet finding neither.
+    atomic = False
+    # What to do about an errno, where it is not the same for all resources.
+    remedies: Mapping[str, str] = {}
 
-    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[E]:
-        """The options, validated by their argument spec, as entries."""
+    def parse(self, sections: Sections) -> Spec[E]:
+        """The options, validated by their argument spec, as entries. Pure."""
         raise NotImplementedError
+
+    def derive(self, spec: Spec[E], specs: Mapping[str, Spec[Any]]) -> None:
+        """Add to its spec what the options of other resources ask of it. Pure."""
+
+    def adapt(self, host: Host, spec: Spec[E], sections: Sections) -> Optional[Sections]:
+        """The options as this host's kernel can have them, where it cannot have them as they are; else None."""
+        return None
 
     def asked(self, spec: Spec[E]) -> bool:
         """Whether the options ask anything of it."""
         return bool(spec.present or spec.absent or spec.purge_devices or spec.purge_owned)
 
+    def devices(self, spec: Spec[E]) -> Set[str]:
+        """The devices that its options name."""
+        return devices_of(spec.present) | spec.purge_devices
+
     def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
-        """The devices whose entries have to be read; C(devices) are all that the options name."""
+        """The devices whose entries have to be read; C(devices) are all that the options of all resources name."""
         return devices_of(spec.present) | spec.purge_devices
 
     def reach_back(self, spec: Spec[E], devices: Set[str], snapshot: Mapping[Key, E], keys: Set[Key]) -> Set[str]:
@@ -247,23 +212,35 @@ class Resource(Generic[E]):
         return set()
 
     def read(self, host: Host, spec: Spec[E], devices: Set[str]) -> Dict[Key, E]:
-        """What is on the host and within the spec's reach or on C(devices); refuses nothing where C(host.rolling_back)."""
+        """What is on the host and within the spec's reach or on C(devices), those of others there with all that is needed to
+        put them back. Refuses nothing and writes nothing, not into the spec either: an undo reads too."""
         raise NotImplementedError
 
-    def wanted(self, actual: Mapping[Key, E], spec: Spec[E]) -> Dict[Key, E]:
-        """What shall be there: all that is, less what must go, plus what must be."""
+    def settle(self, found: Mapping[Key, E], spec: Spec[E]) -> Dict[Key, E]:
+        """What shall be there: all that is, less what must go, plus what must be. Pure."""
         kept = {
             key: entry
-            for key, entry in actual.items()
+            for key, entry in found.items()
             if not (key in spec.absent and self.owned(entry)) and (key in spec.present or not self.extra(entry, spec))
         }
         for key, entry in spec.present.items():
-            found = actual.get(key)
-            kept[key] = found if found is not None and found.same(entry) else self.merge(found, entry)
+            there = found.get(key)
+            kept[key] = there if there is not None and there.same(entry) else self.merge(there, entry)
         return kept
 
+    def obstacles(self, host: Host, spec: Spec[E], found: Mapping[Key, E], wanted: Mapping[Key, E]) -> Iterable[str]:
+        """What stands in the way of the wish, each in a sentence with what to do about it; an undo does not ask.
+
+        Those of all resources are told together, before anything is touched.
+        """
+        return ()
+
+    def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, E]) -> Iterable[str]:
+        """The same of what operations on devices would take along and nobody could put back."""
+        return ()
+
     def owned(self, entry: E) -> bool:
-        """Whether it may be removed when its absence is asked for."""
+        """Whether it is ours, so that it may be removed when its absence is asked for."""
         return True
 
     def extra(self, entry: E, spec: Spec[E]) -> bool:
@@ -274,14 +251,23 @@ class Resource(Generic[E]):
         """The entry as it shall be, where what is not asked for stays as it was found."""
         return entry
 
-    def surviving(self, actual: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
+    def surviving(self, found: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
         """What the operations on devices leave of it."""
-        return dict(actual)
+        return dict(found)
 
-    def diff(self, actual: Mapping[Key, E], wanted: Mapping[Key, E]) -> List[Op[E]]:
-        differing = [key for key, entry in actual.items() if wanted.get(key) is not entry and wanted.get(key) != entry]
-        differing += [key for key in wanted if key not in actual]
-        return [Op(self.name, actual.get(key), wanted.get(key)) for key in sorted(differing, key=sort_key)]
+    def diff(self, found: Mapping[Key, E], wanted: Mapping[Key, E]) -> List[Op[E]]:
+        """The operations that lead from the one to the other. Pure."""
+        differing = [key for key, entry in found.items() if wanted.get(key) is not entry and wanted.get(key) != entry]
+        differing += [key for key in wanted if key not in found]
+        return [Op(self.name, found.get(key), wanted.get(key)) for key in sorted(differing, key=sort_key)]
+
+    def effects(self, ops: Sequence[Op[E]]) -> Effects:
+        """What its operations do to what lives on devices. Pure."""
+        return Effects()
+
+    def impact(self, op: Op[E], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        """Which packets one of its operations drops, and until when; C(ops) are all of the transaction. Pure."""
+        return "", ""
 
     def show(self, op: Op[E]) -> Tuple[List[str], List[str]]:
         """The lines of a difference: as it is, and as it shall be."""
@@ -290,6 +276,13 @@ class Resource(Generic[E]):
             op.after.lines() if op.after is not None else [],
         )
 
+    # What C(more_drift) calls its own, beside the resource's name.
+    more_names: Tuple[str, ...] = ()
+
+    def more_drift(self, host: Host) -> List[Dict[str, Any]]:
+        """What differs and no operation of the engine mends, as C(drift_item) makes it."""
+        return []
+
     def forgo(self, op: Op[E]) -> List[str]:
         """What an undo of an operation does not bring back, in words."""
         return []
@@ -297,6 +290,13 @@ class Resource(Generic[E]):
     def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
         """Carry out operations that are all additions and changes, or all removals."""
         raise NotImplementedError
+
+    def shell(self, entries: Iterable[E]) -> List[str]:
+        """The lines of the boot script that make entries, some of which may be there already. Pure.
+
+        None for what a reboot does not take away.
+        """
+        return []
 
 
 def devices_of(entries: Mapping[Key, Any]) -> Set[str]:
@@ -321,3 +321,8 @@ def _sortable(part: Any) -> Tuple[int, bytes, str]:
         except OSError:
             pass
     return 1, b"", text
+
+
+def drift_item(resource: str, name: str, kind: str, planned: Sequence[str], found: Sequence[str]) -> Dict[str, Any]:
+    """An entry of a drift report: kind is missing, extra or wrong."""
+    return {"resource": resource, "name": name, "kind": kind, "planned": list(planned), "found": list(found)}

@@ -2,89 +2,65 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One transaction: read, diff, order, carry out. PRIVATE to the collection.
+"""One transaction: read, settle, diff, order, carry out. PRIVATE to the collection.
 
 The same engine serves overlay_host with all resources and each module with its
 own, and both what is wanted and, in an undo, what was.
+
+    additions and changes, in the order of the tuple   sysctl, firewall, devices, addresses, neighbours, FDB, routes, files
+    removals, in the reverse order                     routes, FDB, neighbours, addresses, devices, firewall
+
+Make before break, so that a packet which meets a new route finds all that it needs behind it. The one exception are early
+removals: of what the kernel does not let exist beside what takes its place.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, List, Optional, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
     Failure,
-    Host,
     Key,
     Op,
+    OverlayError,
     Resource,
+    Sections,
     Spec,
-    devices_of,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Addresses
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._boot import Boot
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridges
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._daemon_json import DaemonJson
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._docker_networks import DockerNetworks
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import Fdb
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import Files
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import Firewall
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._impact import impacts
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._managers import Managers
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._neighbours import Neighbours
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Nexthops
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Routes
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sandboxes import Sandboxes
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctls
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._units import Units
 
-# Make before break: additions in this order, so that a packet which meets a new
-# route finds all that it needs behind it; removals in the reverse order.
-ORDER: Tuple[Resource[Any], ...] = (
-    Sysctls(),
-    Managers(),
-    Firewall(),
-    Bridges(),
-    Links(),
-    Addresses(),
-    Neighbours(),
-    Fdb(),
-    Nexthops(),
-    Routes(),
-    Sandboxes(),
-    Files(),
-    Units(),
-    Boot(),
-    DaemonJson(),
-    DockerNetworks(),
-)
-_RESOURCES = {resource.name: resource for resource in ORDER}
-_LINKS = next(resource for resource in ORDER if isinstance(resource, Links))
-_BRIDGES = next(resource for resource in ORDER if isinstance(resource, Bridges))
-
+Resources = Tuple[Resource[Any], ...]
 State = Dict[str, Dict[Key, Any]]
+Specs = Dict[str, Spec[Any]]
 
 
 @dataclass
 class Transaction:
     """What is, what shall be, and the operations in between, in order."""
 
-    specs: Dict[str, Spec[Any]]
+    resources: Resources
+    specs: Specs
     devices: Set[str]
     actual: State
     wanted: State
     ops: List[Op[Any]]
+    effects: Effects
     # The same as the diffs gave them, where no operation on a device adds to them; else nothing.
     plain: Optional[List[Op[Any]]] = None
+    # Those that were begun, all of a batch: what an undo has to look at.
+    begun: List[Op[Any]] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
         return bool(self.ops)
+
+    @cached_property
+    def by_name(self) -> Dict[str, Resource[Any]]:
+        return {resource.name: resource for resource in self.resources}
 
     @cached_property
     def differences(self) -> List[Tuple[Op[Any], List[str], List[str]]]:
@@ -94,119 +70,176 @@ class Transaction:
         """
         ops = self.plain
         if ops is None:
-            ops = [op for name, one in _RESOURCES.items() for op in one.diff(self.actual[name], self.wanted[name])]
-        return [(op, *_RESOURCES[op.resource].show(op)) for op in ops]
+            ops = [op for one in self.resources for op in one.diff(self.actual[one.name], self.wanted[one.name])]
+        return [(op, *self.by_name[op.resource].show(op)) for op in ops]
 
 
-def parse(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Spec[Any]]:
+def parse(resources: Resources, sections: Sections) -> Specs:
     """What the options ask of each resource. Pure."""
-    specs = {resource.name: resource.parse(sections) for resource in ORDER}
-    specs[Nexthops.name].present = Nexthops.of(specs[Routes.name].present.values())
+    specs = {resource.name: resource.parse(sections) for resource in resources}
+    for resource in resources:
+        resource.derive(specs[resource.name], specs)
     return specs
 
 
-def order(ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
+def parse_for(host: Host, resources: Resources, sections: Sections) -> Specs:
+    """The same, of options that this host's kernel can have."""
+    specs = parse(resources, sections)
+    for resource in resources:
+        adapted = resource.adapt(host, specs[resource.name], sections)
+        if adapted is not None:
+            sections, specs = adapted, parse(resources, adapted)
+    return specs
+
+
+def order(resources: Resources, ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
     """Group operations into batches: early removals, additions and changes, removals. Pure."""
     batches: Dict[Tuple[int, int], List[Op[Any]]] = {}
-    place = {resource.name: number for number, resource in enumerate(ORDER)}
+    place = {resource.name: number for number, resource in enumerate(resources)}
     for op in ops:
         number = place[op.resource]
-        turn = (0, number) if op.early else (1, number) if op.after is not None else (2, -number)
+        turn = (0, -number) if op.early else (1, number) if op.after is not None else (2, -number)
         batches.setdefault(turn, []).append(op)
     return [batch for _turn, batch in sorted(batches.items(), key=lambda item: item[0])]
 
 
-def effects_of(links: Sequence[Op[Any]], bridges: Sequence[Op[Any]]) -> Effects:
+def effects_of(resources: Resources, ops: Sequence[Op[Any]]) -> Effects:
     """What operations on devices do to what lives on them. Pure."""
-    return Links.effects(links).merged(Bridges.effects(bridges))
+    effects = Effects()
+    for resource in resources:
+        mine = [op for op in ops if op.resource == resource.name]
+        effects = effects.merged(resource.effects(mine)) if mine else effects
+    return effects
 
 
-def plan(actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
+def plan(resources: Resources, actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
     """The operations that lead from one state to the other, consequences of device operations included. Pure."""
-    made = {one.name: one.diff(actual.get(one.name, {}), wanted.get(one.name, {})) for one in (_LINKS, _BRIDGES)}
-    effects = effects_of(made[_LINKS.name], made[_BRIDGES.name])
-    ops: List[Op[Any]] = []
-    for resource in ORDER:
-        if resource.name in made:
-            ops += made[resource.name]
-            continue
-        before, after = actual.get(resource.name, {}), wanted.get(resource.name, {})
-        if effects:
-            before = resource.surviving(before, effects)
-            # What is on a device that goes need not be put anywhere.
-            after = {key: entry for key, entry in after.items() if getattr(entry, "device", None) not in effects.removed}
+    made = {one.name: one.diff(actual.get(one.name, {}), wanted.get(one.name, {})) for one in resources}
+    ops = [op for of in made.values() for op in of]
+    effects = effects_of(resources, ops)
+    if not effects:
+        return ops, effects
+    ops = []
+    for resource in resources:
+        before = resource.surviving(actual.get(resource.name, {}), effects)
+        # What is on a device that goes need not be put anywhere.
+        after = {
+            key: entry
+            for key, entry in wanted.get(resource.name, {}).items()
+            if getattr(entry, "device", None) not in effects.removed
+        }
         ops += resource.diff(before, after)
     return ops, effects
 
 
-def prepare(host: Host, specs: Dict[str, Spec[Any]]) -> Transaction:
-    """Read the host and work out what is to be done; changes nothing."""
-    links = specs[_LINKS.name]
-    named = {key[0] for key in set(links.present) | links.absent}
-    devices = named.union(*(devices_of(spec.present) | spec.purge_devices for spec in specs.values()))
-    actual: State = {resource.name: {} for resource in ORDER}
-    wanted: State = {resource.name: {} for resource in ORDER}
+def prepare(host: Host, resources: Resources, specs: Specs, known: Optional[Collection[str]] = None) -> Transaction:
+    """Read the host and work out what is to be done; changes nothing.
 
-    def read(resource: Resource[Any], reach: Set[str]) -> None:
+    Raises OverlayError with all that stands in the way.
+
+    @param known: the overlay networks whose things on the host may change; without it those of all
+    """
+    devices = set().union(*(resource.devices(specs[resource.name]) for resource in resources))
+    actual: State = {resource.name: {} for resource in resources}
+    wanted: State = {resource.name: {} for resource in resources}
+    effects = Effects()
+    read: Set[str] = set()
+
+    for resource in resources:
         name, spec = resource.name, specs[resource.name]
         host.session.account = name
-        actual[name] = resource.read(host, spec, reach)
-        wanted[name] = resource.wanted(actual[name], spec)
-
-    def compare(resource: Resource[Any]) -> List[Op[Any]]:
-        return resource.diff(actual[resource.name], wanted[resource.name])
-
-    read(_LINKS, named)
-    read(_BRIDGES, set())
-    effects = effects_of(compare(_LINKS), compare(_BRIDGES))
-    gone = effects.removed & effects.bridges
-    if gone:
-        # With all that hangs on them.
-        read(_BRIDGES, gone)
-    for resource in ORDER:
-        if resource in (_LINKS, _BRIDGES):
-            continue
-        spec, shaken = specs[resource.name], resource.shaken(effects)
-        # What nobody asked about is read where it has to be put back, now or in an undo.
-        if resource.asked(spec) or shaken:
-            read(resource, resource.reach(spec, devices) | shaken)
-            if resource.name == Addresses.name:
-                # With its last address a device loses what it knows of that protocol: when one is removed, or an undo takes
-                # back one that is added.
-                touched = {op.entry.device for op in compare(resource)}
-                effects.interrupted |= {device for device in touched if host.index(device) is not None}
-    ops, effects = plan(actual, wanted)
-    ordered = [op for batch in order(ops) for op in batch]
-    return Transaction(specs, devices, actual, wanted, ordered, None if effects else ops)
+        shaken: Optional[Set[str]] = None
+        while shaken != (now := {device for device in resource.shaken(effects) if host.index(device) is not None}):
+            shaken = now
+            # What nobody asked about is read where it has to be put back, now or in an undo.
+            if not resource.asked(spec) and not shaken:
+                continue
+            read.add(name)
+            actual[name] = resource.read(host, spec, resource.reach(spec, devices) | shaken)
+            wanted[name] = resource.settle(actual[name], spec)
+            # A bridge that goes is read once more, with all that hangs on it.
+            effects = effects.merged(resource.effects(resource.diff(actual[name], wanted[name])))
+    ops, effects = plan(resources, actual, wanted)
+    ordered = [op for batch in order(resources, ops) for op in batch]
+    transaction = Transaction(resources, specs, devices, actual, wanted, ordered, effects, None if effects else ops)
+    _refuse(host, transaction, read, known)
+    return transaction
 
 
-def carry_out(host: Host, ops: Sequence[Op[Any]], go_on: bool = False) -> Tuple[List[Failure], List[Op[Any]]]:
-    """Carry operations out; those that failed, and all of the batches that were begun.
+def _refuse(host: Host, transaction: Transaction, read: Set[str], known: Optional[Collection[str]]) -> None:
+    """Raise OverlayError with all that stands in the way of a transaction."""
+    problems = list(_unknown(transaction.ops, known)) if known is not None else []
+    for resource in transaction.resources:
+        name = resource.name
+        if name in read:
+            host.session.account = name
+            found, wanted = transaction.actual[name], transaction.wanted[name]
+            problems += resource.obstacles(host, transaction.specs[name], found, wanted)
+            problems += resource.hindrances(host, transaction.effects, found) if transaction.effects else ()
+    problems = list(dict.fromkeys(problems))
+    if problems:
+        raise OverlayError(
+            "\n".join(problems) + ("" if problems[-1].endswith("Nothing was changed") else "\nNothing was changed")
+        )
 
-    @param go_on: not to stop at what fails, as in an undo
+
+def _unknown(ops: Sequence[Op[Any]], known: Collection[str]) -> List[str]:
+    """What would go or change of networks that this inventory does not know. Pure."""
+    of: Dict[str, List[str]] = {}
+    for op in ops:
+        network = op.before.overlay if op.before is not None else ""
+        if network and network not in known:
+            of.setdefault(network, []).append("%s %s" % (op.resource, op.before.label if op.before is not None else ""))
+    return [
+        "Network %s is on this host (%s), and this inventory does not know it. If it is to go, list it in overlay_remove; if "
+        "another inventory has it, keep the two to hosts of their own" % (network, ", ".join(sorted(set(things))[:5]))
+        for network, things in sorted(of.items())
+    ]
+
+
+def carry_out(host: Host, transaction: Transaction, ops: Sequence[Op[Any]], go_on: bool = False) -> List[Failure]:
+    """Carry operations out; those that failed.
+
+    @param go_on: not to stop at what fails, as in an undo, and not to note what was begun
     """
     failures: List[Failure] = []
-    begun: List[Op[Any]] = []
-    for batch in order(ops):
-        host.session.account = batch[0].resource
-        begun += batch
+    for batch in order(transaction.resources, ops):
+        resource = transaction.by_name[batch[0].resource]
+        host.session.account = resource.name
+        if not go_on:
+            transaction.begun += batch
         while batch:
-            failed = _apply_batch(host, batch)
+            failed = _apply_batch(host, resource, batch)
             failures += failed
-            if not failed or not go_on or not _RESOURCES[batch[0].resource].stops:
+            if not failed or not go_on or not resource.stops:
                 break
             # One operation after the other: those behind the failed one have not been tried.
             batch = batch[batch.index(failed[-1].op) + 1 :] if failed[-1].op in batch else []
         if failures and not go_on:
             break
-    return failures, begun
+    return failures
 
 
-def _apply_batch(host: Host, batch: Sequence[Op[Any]]) -> List[Failure]:
+def _apply_batch(host: Host, resource: Resource[Any], batch: Sequence[Op[Any]]) -> List[Failure]:
     try:
-        return _RESOURCES[batch[0].resource].apply(host, batch)
+        return resource.apply(host, batch)
     except Exception as error:  # whatever it is, what was done has to be undone
         return [Failure(batch[0], str(error) or repr(error))]
+
+
+def impacts(resources: Resources, ops: Sequence[Op[Any]]) -> List[Dict[str, str]]:
+    """The operations that drop packets: which packets, and for how long. Pure.
+
+    What is not listed drops nothing: additions; attributes that the kernel changes on a living device; neighbours, FDB entries
+    and routes, of which the kernel replaces one by another in one step; our nft table, which is replaced as a whole.
+    """
+    found = []
+    by_name = {resource.name: resource for resource in resources}
+    for op in ops:
+        drops, until = by_name[op.resource].impact(op, ops) if op.before is not None else ("", "")
+        if drops:
+            found.append({"operation": str(op), "drops": drops, "until": until})
+    return found
 
 
 def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
@@ -225,7 +258,7 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     return {
         "changed": transaction.changed,
         "operations": [str(op) for op in transaction.ops],
-        "impact": impacts(transaction.ops),
+        "impact": impacts(transaction.resources, transaction.ops),
         "diff": diffs,
         "counters": costs(host),
     }

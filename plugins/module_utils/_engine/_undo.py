@@ -13,25 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    Effects,
-    Failure,
-    Host,
-    Key,
-    Op,
-    Resource,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Key, Op, Resource
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import (
-    ORDER,
     State,
     Transaction,
     carry_out,
     effects_of,
     plan,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Addresses
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridges
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
 
 SHOWN = 20  # lines in a message
 # What the kernel takes along with what is undone, a second look finds: a port whose device was not there yet.
@@ -44,7 +34,6 @@ class _Undo:
 
     host: Host
     transaction: Transaction
-    begun: Sequence[Op[Any]]
     unread: Dict[str, str] = field(default_factory=dict)
 
     def look(self) -> Tuple[State, State]:
@@ -52,10 +41,10 @@ class _Undo:
         self.host.indexes.clear()
         now: State = {}
         before: State = {}
-        effects = self._effects()
-        for resource in ORDER:
+        effects = effects_of(self.transaction.resources, self.transaction.begun)
+        for resource in self.transaction.resources:
             name, snapshot = resource.name, self.transaction.actual[resource.name]
-            keys = {op.entry.key for op in self.begun if op.resource == name}
+            keys = {op.entry.key for op in self.transaction.begun if op.resource == name}
             now[name], before[name] = {}, {}
             if name in self.unread or not keys and not (snapshot and resource.shaken(effects)):
                 continue
@@ -70,37 +59,28 @@ class _Undo:
             before[name].update(snapshot)
         return now, before
 
-    def _effects(self) -> Effects:
-        """What was shaken: by operations on devices, and by addresses, of which the last takes its protocol along."""
-        devices = [[op for op in self.begun if op.resource == name] for name in (Links.name, Bridges.name)]
-        effects = effects_of(*devices)
-        effects.interrupted |= {op.entry.device for op in self.begun if op.resource == Addresses.name}
-        return effects
-
     def _read(self, resource: Resource[Any], snapshot: Dict[Key, Any], keys: Set[Key]) -> Dict[Key, Any]:
         self.host.session.account = resource.name
         spec = self.transaction.specs[resource.name]
         return resource.read(self.host, spec, resource.reach_back(spec, self.transaction.devices, snapshot, keys))
 
 
-def roll_back(host: Host, transaction: Transaction, begun: Sequence[Op[Any]]) -> str:
+def roll_back(host: Host, transaction: Transaction) -> str:
     """Undo the operations that were begun; what there is to say about it."""
     host.rolling_back = True
-    undo = _Undo(host, transaction, begun)
+    undo = _Undo(host, transaction)
     failures: List[Failure] = []
     tried: List[List[str]] = []
     while True:
-        ops, _effects = plan(*undo.look())
+        ops, _effects = plan(transaction.resources, *undo.look())
         asked = [str(op) for op in ops]
         if not ops or asked in tried or len(tried) == _PASSES:
             break
         tried.append(asked)
-        failures, _begun = carry_out(host, ops, go_on=True)
-    resources = {resource.name: resource for resource in ORDER}
-    forgone = [words for op in begun for words in resources[op.resource].forgo(op)]
-    makers = (Links.name, Bridges.name)
-    remade = [op.before.name for op in begun if op.resource in makers and op.before and (op.after is None or op.recreate)]
-    return tell(ops, failures, undo.unread, forgone, remade)
+        failures = carry_out(host, transaction, ops, go_on=True)
+    forgone = [words for op in transaction.begun for words in transaction.by_name[op.resource].forgo(op)]
+    begun = effects_of(transaction.resources, transaction.begun)
+    return tell(ops, failures, undo.unread, forgone, sorted(begun.lost | begun.removed))
 
 
 def tell(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -27,14 +28,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifaddrmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
     OverlayError,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
 # Home address, temporary ones from it, no route for its network, multicast: what who adds an address can ask for.
@@ -100,6 +102,7 @@ def keep_secondaries(devices: Iterable[str]) -> Iterator[None]:
 
 class Addresses(OnDevice[Address]):
     name = "address"
+    atomic = True
     section = "vxlan_link"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Address]:
@@ -152,6 +155,11 @@ class Addresses(OnDevice[Address]):
         # Who comes first stands first.
         return sorted(ops, key=lambda op: op.after is not None and op.after.secondary)
 
+    def effects(self, ops: Sequence[Op[Address]]) -> Effects:
+        # With its last address a device loses what it knows of that protocol: when one is removed, or an undo takes back one
+        # that is added.
+        return Effects(interrupted={op.entry.device for op in ops})
+
     def apply(self, host: Host, ops: Sequence[Op[Address]]) -> List[Failure]:
         messages: List[Tuple[Op[Address], Message]] = []
         for op in ops:
@@ -166,6 +174,11 @@ class Addresses(OnDevice[Address]):
         with keep_secondaries(shared):
             failed = host.session.write([message for _op, message in messages])
         return [Failure(messages[index][0], str(error)) for index, error in sorted(failed.items())]
+
+    def shell(self, entries: Iterable[Address]) -> List[str]:
+        # As in the messages, that nobody else has it is proved.
+        nodad = ((entry, " nodad" if ":" in entry.address else "") for entry in entries)
+        return batch("ip", ("address replace %s%s" % one for one in nodad))
 
     @staticmethod
     def message(host: Host, op: Op[Address]) -> Message:

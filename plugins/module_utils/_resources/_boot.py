@@ -10,48 +10,32 @@ and needs nothing but iproute2, nft and, as Docker itself, iptables.
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import shlex
-from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, Union
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Sequence, Set, Union
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Address, Addresses
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import Fdb, FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
     File,
-    Files,
     read_file,
     remove_file,
     write_file,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import CHAIN, Firewall, Rule, nft_script
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._neighbours import Neighbour, Neighbours
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Nexthops
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._ra import OPTIONS
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route, Routes
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sandboxes import Sandbox, Sandboxes
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sandboxes import script as sandbox_script
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctl, Sysctls
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
 
 SCRIPT = "/etc/agentless-overlay/boot.sh"
 UNIT = "agentless-overlay.service"
 UNIT_FILE = "/etc/systemd/system/" + UNIT
 _SYSTEMD = "/run/systemd/system"
-_FORWARDING = "net.ipv4.ip_forward"
 
 # Those whose start may flush a firewall, and ours with it: each pulls the unit in again, after itself.
 # Not by PartOf: firewalld conflicts with others of them, and could then not be restarted any more.
@@ -81,8 +65,7 @@ export PATH LC_ALL
 failed=0
 try() { "$@" || failed=1; }
 # A setting of a device that has IPv6.
-ipv6() { [ ! -e "/proc/sys/net/ipv6/conf/$1/$2" ] || echo "$3" >"/proc/sys/net/ipv6/conf/$1/$2" || failed=1; }
-"""
+ipv6() { [ ! -e "/proc/sys/net/ipv6/conf/$1/$2" ] || echo "$3" >"/proc/sys/net/ipv6/conf/$1/$2" || failed=1; }"""
 
 
 @dataclass(frozen=True)
@@ -107,162 +90,25 @@ class Service(Entry):
         return self.name
 
 
-def _words(words: Iterable[str]) -> str:
-    """A command line on which the shell changes nothing."""
-    return " ".join(shlex.quote(word) for word in words)
-
-
-def _batch(program: str, commands: Iterable[str]) -> str:
-    lines = "".join(command + "\n" for command in commands)
-    return "try %s -force -batch - <<'END'\n%sEND\n" % (program, lines) if lines else ""
-
-
-def _link(link: Link) -> str:
-    """Make a device where there is none, and set what a living one takes."""
-    words = ["ip", "link", "add", link.name]
-    if link.mac is not None:
-        # With the device, so that nobody finds it without one and gives it another.
-        words += ["address", link.mac]
-    words += ["type", "vxlan", "id", str(link.vni)]
-    words += [str(word) for option, word in _named(link) for word in (option, *(word if isinstance(word, tuple) else (word,)))]
-    for flag in ("learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "proxy", "rsc", "l2miss", "l3miss"):
-        value = getattr(link, flag)
-        if value is not None:
-            words.append(flag if value else "no" + flag)
-    if link.gbp:
-        words.append("gbp")
-    script = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([link.name]), _words(words))
-    if link.localbypass is not None:
-        script += "try %s\n" % _words(
-            ["ip", "link", "set", "dev", link.name, "type", "vxlan", "localbypass" if link.localbypass else "nolocalbypass"]
-        )
-    settings = []
-    if link.alias is not None:
-        settings += ["alias", link.alias]
-    if link.mtu is not None:
-        settings += ["mtu", str(link.mtu)]
-    if link.master is not None:
-        settings += ["master", link.master]
-    script += _up(link, settings, "down" if link.up is False else "up")
-    if link.neigh_suppress is not None:
-        state = "on" if link.neigh_suppress else "off"
-        script += "try %s\n" % _words(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state])
-    return script
-
-
-def _up(entry: Union[Bridge, Link], settings: Sequence[str], state: str) -> str:
-    """Settings first, of which the MTU decides whether there is IPv6; then whether it takes router advertisements."""
-    change = ["ip", "link", "set", "dev", entry.name]
-    given = [(option, getattr(entry, option)) for option in OPTIONS]
-    lines = ["ipv6 %s\n" % _words([entry.name, option, str(value)]) for option, value in given if value is not None]
-    first = "try %s\n" % _words([*change, *settings]) if settings else ""
-    return first + "".join(lines) + "try %s\n" % _words([*change, state])
-
-
-def _named(link: Link) -> List[Tuple[str, Any]]:
-    """iproute2's words for the options of a device that have a value, less those that only say yes or no."""
-    remote = "group" if link.remote is not None and ipaddress.ip_address(link.remote).is_multicast else "remote"
-    words = {"remote": remote, "port": "dstport"}
-    options = ("local", "remote", "dev", "port", "ttl", "tos", "df", "flowlabel", "ageing", "maxaddress", "srcport")
-    found = [(words.get(option, option), getattr(link, option)) for option in options]
-    if link.ttl_inherit:
-        found.append(("ttl", "inherit"))
-    # 0 is the number for no limit and no label, and iproute2 takes neither.
-    return [(word, value) for word, value in found if value is not None and not (value == 0 and word in ("ttl", "maxaddress"))]
-
-
-def _bridge(bridge: Bridge) -> str:
-    words = ["ip", "link", "add", bridge.name] + (["address", bridge.mac] if bridge.mac else []) + ["type", "bridge"]
-    settings = ["alias", bridge.alias] if bridge.alias else []
-    settings += ["mtu", str(bridge.mtu)] if bridge.mtu else []
-    made = "ip link show dev %s >/dev/null 2>&1 || try %s\n" % (_words([bridge.name]), _words(words))
-    return made + _up(bridge, settings, "up")
-
-
-def _sandbox(entry: Sandbox) -> str:
-    """A namespace by hand goes with a reboot as a whole, and comes back as a whole."""
-    commands = "".join("  try %s\n" % _words(command) for command in sandbox_script(entry))
-    return "if ! ip link show dev %s >/dev/null 2>&1; then\n%sfi\n" % (_words([entry.endpoint]), commands)
-
-
-def _address(entry: Address) -> str:
-    return "address replace %s%s" % (entry, " nodad" if ":" in entry.address else "")
-
-
-def _neighbour(entry: Neighbour) -> str:
-    return "neigh replace %s lladdr %s dev %s nud permanent" % (entry.dst, entry.lladdr, entry.device)
-
-
-def _fdb(entry: FdbEntry) -> str:
-    return "fdb %s %s" % ("append" if entry.replicates else "replace", entry)
-
-
-def _route(entry: Route) -> str:
-    # What the nexthop says already, the route must not say.
-    words = replace(entry, gateway=None, device=None, onlink=False) if entry.nexthop else entry
-    return "route replace %s" % words
-
-
-def _write(entry: File) -> str:
-    folder = shlex.quote(os.path.dirname(entry.path))
-    path = shlex.quote(entry.path)
-    return "mkdir -p %s\ncat >%s <<'END'\n%sEND\nchmod %04o %s\n" % (folder, path, entry.content, entry.mode, path)
-
-
-def _rules(rules: Sequence[Rule]) -> str:
-    script = "try nft -f - <<'END'\n%sEND\n" % nft_script(rules)
-    for program in ("iptables", "ip6tables"):
-        chain = [_words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
-        if chain:
-            # Docker keeps the chain that it finds at its start.
-            script += "%s -w -N %s 2>/dev/null\n" % (program, CHAIN)
-        for rule in chain:
-            script += "%s -w -C %s %s 2>/dev/null || try %s -w -I %s %s\n" % (program, CHAIN, rule, program, CHAIN, rule)
-    return script
-
-
-def _sysctl(entry: Sysctl) -> str:
-    setting = "try %s\n" % _words(["sh", "-c", "echo %s >%s" % (_words([entry.value]), _words([entry.path]))])
-    if entry.name != _FORWARDING:
-        return setting
-    return (
-        "# Left to Docker, where it does that: its FORWARD policy is DROP only where forwarding was off before.\n"
-        "[ -d /run/systemd/system ] && systemctl --quiet is-enabled docker.service 2>/dev/null &&\n"
-        "  ! grep -Eqs '\"ip-forward\": *false' /etc/docker/daemon.json ||\n  %s" % setting
-    )
-
-
 def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+    # The whole order imports this file.
+    from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
-    def entries(resource: Resource[Any]) -> List[Any]:
-        return list(resource.parse(sections).present.values())
+    lines = [_HEAD]
+    for resource in ORDER:
+        # Who has no lines need not read its options either: ours have these in them.
+        if type(resource).shell is not Resource.shell:
+            lines += resource.shell(resource.parse(sections).present.values())
+    return "\n".join([*lines, 'exit "$failed"', ""])
 
-    bridges: List[Bridge] = entries(Bridges())
-    links: List[Link] = entries(Links())
-    addresses: List[Address] = entries(Addresses())
-    routes: List[Route] = entries(Routes())
-    return "".join(
-        [
-            _HEAD,
-            *(_sysctl(entry) for entry in entries(Sysctls())),
-            _rules(entries(Firewall())),
-            *(_bridge(bridge) for bridge in bridges),
-            *(_link(link) for link in links),
-            _batch("ip", (_address(address) for address in addresses)),
-            _batch("ip", (_neighbour(entry) for entry in entries(Neighbours()))),
-            _batch("bridge", (_fdb(entry) for entry in entries(Fdb()))),
-            _batch("ip", ("nexthop replace %s" % entry for entry in Nexthops.of(routes).values())),
-            _batch("ip", map(_route, routes)),
-            *(_sandbox(entry) for entry in entries(Sandboxes())),
-            *(_write(entry) for entry in entries(Files()) if entry.path.startswith("/run/")),
-            'exit "$failed"\n',
-        ]
-    )
+
+_OPTIONS: Options = {"sections": {"type": "dict"}}
 
 
 class Boot(Resource[Union[File, Service]]):
     name = section = "boot"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Union[File, Service]]:
         spec: Spec[Union[File, Service]] = Spec(purge_owned=self.section in sections)

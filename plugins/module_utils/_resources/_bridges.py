@@ -10,9 +10,10 @@ Docker takes over a bridge that it finds under the name of one of its networks, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import mac_of
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -25,17 +26,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifinfmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Effects,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 
 _IFF_UP = 1
@@ -64,6 +66,14 @@ class Bridge(Entry):
     @property
     def key(self) -> Key:
         return (self.name,)
+
+    @property
+    def owned(self) -> bool:
+        return (self.alias or "").startswith(MARK)
+
+    @property
+    def overlay(self) -> str:
+        return (self.alias or "")[len(MARK) :] if self.owned else ""
 
     def same(self, wanted: Bridge) -> bool:
         settings = {
@@ -95,8 +105,19 @@ class Bridge(Entry):
         return self.name
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "mac": {"type": "str"},
+    "mtu": {"type": "int"},
+    "alias": {"type": "str"},
+    **_ra.SPEC,
+    "addresses": {"type": "list", "elements": "str"},
+}
+
+
 class Bridges(Resource[Bridge]):
     name = section = "bridge"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
         spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
@@ -109,16 +130,22 @@ class Bridges(Resource[Bridge]):
     def reach_back(self, spec: Spec[Bridge], devices: Set[str], snapshot: Mapping[Key, Bridge], keys: Set[Key]) -> Set[str]:
         return {entry.name for entry in snapshot.values() if entry.options}
 
-    @staticmethod
-    def effects(ops: Sequence[Op[Bridge]]) -> Effects:
-        """What the operations do to what lives on the bridges."""
-        effects = Effects(bridges={op.entry.name for op in ops})
+    def shaken(self, effects: Effects) -> Set[str]:
+        return effects.removed & effects.bridges
+
+    def effects(self, ops: Sequence[Op[Bridge]]) -> Effects:
+        effects = Effects(bridges={op.entry.name for op in ops}, made={op.entry.name for op in ops if op.after is not None})
         for op in ops:
             if op.after is None:
                 effects.removed.add(op.entry.name)
             elif op.before is not None:
                 effects.add_change(op.entry.name, op.before, op.after)
         return effects
+
+    def impact(self, op: Op[Bridge], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        if op.after is not None:
+            return "", ""
+        return "packets of all containers on %s" % op.entry.name, "there is such a bridge again"
 
     def forgo(self, op: Op[Bridge]) -> List[str]:
         if op.after is not None or not dict(op.entry.options).get("IFLA_BR_VLAN_FILTERING"):
@@ -157,7 +184,7 @@ class Bridges(Resource[Bridge]):
         return entry if found is None else entry.over(found)
 
     def extra(self, entry: Bridge, spec: Spec[Bridge]) -> bool:
-        return spec.purge_owned and (entry.alias or "").startswith(MARK)
+        return spec.purge_owned and entry.owned
 
     def show(self, op: Op[Bridge]) -> Tuple[List[str], List[str]]:
         before, after = super().show(op)
@@ -172,6 +199,19 @@ class Bridges(Resource[Bridge]):
             except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Bridge]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            change = ["ip", "link", "set", "dev", entry.name]
+            mac = ["address", entry.mac] if entry.mac else []
+            lines.append(unless_there(entry.name, ["ip", "link", "add", entry.name, *mac, "type", "bridge"]))
+            settings = ["alias", entry.alias] if entry.alias else []
+            settings += ["mtu", str(entry.mtu)] if entry.mtu else []
+            # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
+            lines += [attempt([*change, *settings])] if settings else []
+            lines += [*_ra.shell_lines(entry.name, entry), attempt([*change, "up"])]
+        return lines
 
     @staticmethod
     def _apply(host: Host, op: Op[Bridge]) -> None:

@@ -16,12 +16,14 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api, _dockerd, _processes
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_keys import (
     BACKUP_SUFFIX,
+    DAEMON_JSON,
     KEPT,
     UNDO_SUFFIX,
     own_lines,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._decide import DaemonSpec, Decision, Found, decide
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, ask
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_GETADDR,
     RTM_GETROUTE,
@@ -33,15 +35,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
+    drift_item,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, read_file, write_file
 
+# What only a restart mends, as reports call it.
+DAEMON = "docker_daemon"
 _TABLE_MAIN = 254
 _BRIDGE = "docker0"
 
@@ -65,8 +70,25 @@ class Copy(File):
         return ["%s (as it was)" % self.path]
 
 
+_OPTIONS: Options = {
+    "bip": {"type": "str"},
+    "bip6": {"type": "str"},
+    "mtu": {"type": "int"},
+    "ip_masq": {"type": "bool"},
+    "allow_renumber": {"type": "bool", "default": False},
+    "defer": {"type": "bool", "default": False},
+    "path": {"type": "path", "default": DAEMON_JSON},
+    "socket": {"type": "path", "default": _docker_api.SOCKET},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+_RULES = {"required_if": [("state", "present", ["bip"])]}
+
+
 class DaemonJson(Resource[Entry]):
     name = section = "docker_bip"
+    more_names = (DAEMON,)
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Entry]:
         spec = DaemonSpec()
@@ -156,6 +178,13 @@ class DaemonJson(Resource[Entry]):
         before, after = super().show(op)
         # Keys of others, or the manner of writing: that it changes is said, and not how.
         return before, after if before != after else [*after, "%s: text" % op.entry]
+
+    def more_drift(self, host: Host) -> List[Dict[str, Any]]:
+        docker = host.facts.get(self.name) or {}
+        if not docker.get("restart_required"):
+            return []
+        planned = ["runs on %s as it is to be" % docker["path"]]
+        return [drift_item(DAEMON, "dockerd", "wrong", planned, docker["restart_reasons"])]
 
     def apply(self, host: Host, ops: Sequence[Op[Entry]]) -> List[Failure]:
         done: List[Op[Entry]] = []

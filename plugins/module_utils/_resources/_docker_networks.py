@@ -25,6 +25,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     NO_NFTABLES,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, ask
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_GETROUTE,
     Message,
@@ -35,9 +36,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -62,7 +63,7 @@ class DockerNetwork(Entry):
     """
 
     name: str
-    overlay: str
+    network: str
     # Subnet, gateway and the range that containers get addresses from, one of each a family.
     pools: Tuple[Tuple[str, str, str], ...]
     options: Tuple[Tuple[str, str], ...]
@@ -71,12 +72,12 @@ class DockerNetwork(Entry):
     ident: str = field(default="", compare=False)
 
     @property
-    def key(self) -> Key:
-        return (self.name,)
+    def overlay(self) -> str:
+        return self.network
 
     @property
-    def network(self) -> str:
-        return self.overlay
+    def key(self) -> Key:
+        return (self.name,)
 
     def same(self, wanted: Any) -> bool:
         # Docker adds an IPv4 subnet of its own to a network that is IPv6 alone.
@@ -84,7 +85,7 @@ class DockerNetwork(Entry):
         pools = tuple(pool for pool in self.pools if (":" in pool[0]) in versions)
         asked = dict(wanted.options)
         return bool(
-            (self.overlay, pools) == (wanted.overlay, wanted.pools)
+            (self.network, pools) == (wanted.network, wanted.pools)
             and asked.items() <= dict(self.options).items()
             and set(self.ours) <= asked.keys()
         )
@@ -92,7 +93,7 @@ class DockerNetwork(Entry):
     def lines(self) -> List[str]:
         pools = ["%s %s" % (self.name, _pool(pool)) for pool in self.pools]
         return (
-            ["%s for %s" % (self.name, self.overlay)]
+            ["%s for %s" % (self.name, self.network)]
             + pools
             + ["%s option %s=%s" % (self.name, name, value) for name, value in self.options]
         )
@@ -149,8 +150,23 @@ def _device_to(host: Host, address: str) -> str:
     return host.name(index) if index is not None else ""
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "network": {"type": "str", "required": True},
+    "subnets": {"type": "list", "elements": "str", "required": True},
+    "gateways": {"type": "list", "elements": "str", "required": True},
+    "ip_ranges": {"type": "list", "elements": "str"},
+    "bridge": {"type": "str", "required": True},
+    "devices": {"type": "list", "elements": "str", "default": []},
+    "via": {"type": "list", "elements": "str", "default": []},
+    "mtu": {"type": "int", "required": True},
+    "masquerade": {"type": "bool", "default": False},
+}
+
+
 class DockerNetworks(Resource[Entry]):
     name = section = "docker_network"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Entry]:
         return NetworkSpec(purge_owned=self.section in sections, items=list(sections.get(self.section, ())))
@@ -297,7 +313,7 @@ def _request(entry: DockerNetwork) -> Dict[str, Any]:
         "IPAM": {"Driver": "default", "Config": configs},
         "EnableIPv6": any(":" in subnet for subnet, _gateway, _range in entry.pools),
         "Options": dict(entry.options),
-        "Labels": {_docker_api.LABEL: entry.overlay, _docker_api.OPTIONS_LABEL: ",".join(ours)},
+        "Labels": {_docker_api.LABEL: entry.network, _docker_api.OPTIONS_LABEL: ",".join(ours)},
     }
 
 

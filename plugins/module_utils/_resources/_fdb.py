@@ -10,7 +10,7 @@ Easily mixed up with neighbours: see C(_neighbours).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, cast
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
@@ -19,6 +19,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     mac_of,
     need,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -29,14 +30,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     Message,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    Effects,
-    Entry,
-    Host,
-    Key,
-    Op,
-    Spec,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 AF_BRIDGE = 7
 NTF_SELF = 0x02
@@ -81,8 +77,23 @@ class FdbSpec(Spec[FdbEntry]):
     unknown: Set[str] = field(default_factory=set)
 
 
+_FDB: Options = {
+    "device": {"type": "str"},
+    "mac": {"type": "str"},
+    "dst": {"type": "str"},
+    "port": {"type": "int"},
+    "vni": {"type": "int"},
+    **STATE,
+}
+_OPTIONS, _RULES = bulk(_FDB, "mac", more={"keep_unicast": {"type": "bool"}})
+
+
 class Fdb(OnDevice[FdbEntry]):
     name = section = "fdb_entry"
+    atomic = True
+    remedies = {"EAFNOSUPPORT": "the address must be of the same family as the device's own outer address"}
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[FdbEntry]:
         spec = FdbSpec()
@@ -119,6 +130,9 @@ class Fdb(OnDevice[FdbEntry]):
 
     def extra(self, entry: FdbEntry, spec: Spec[FdbEntry]) -> bool:
         return super().extra(entry, spec) and (entry.replicates or entry.device not in cast(FdbSpec, spec).unknown)
+
+    def shell(self, entries: Iterable[FdbEntry]) -> List[str]:
+        return batch("bridge", ("fdb %s %s" % ("append" if entry.replicates else "replace", entry) for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[FdbEntry]) -> Message:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Union
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -125,8 +127,17 @@ def _attributes(file: Union[str, int]) -> List[str]:
         return []
 
 
+_OPTIONS: Options = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "mode": {"type": "str", "default": "0644"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
 class Files(Resource[File]):
     name = section = "files"
+    options = _OPTIONS
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
@@ -154,3 +165,14 @@ class Files(Resource[File]):
             except OSError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[File]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            if not entry.path.startswith("/run/"):
+                continue
+            folder, path = (shlex.quote(text) for text in (os.path.dirname(entry.path), entry.path))
+            # Not as a here-document, which would end at a line of the content, or not at all.
+            written = "printf %%s %s >%s" % (shlex.quote(entry.content), path)
+            lines += ["try mkdir -p %s" % folder, "%s || failed=1" % written, "try chmod %04o %s" % (entry.mode, path)]
+        return lines

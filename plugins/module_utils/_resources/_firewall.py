@@ -16,17 +16,19 @@ import shlex
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 TABLE = "agentless_overlay"
 CHAIN = "DOCKER-USER"
@@ -168,8 +170,32 @@ def nft_script(rules: Iterable[Rule]) -> str:
     return script + "}\n" + "".join(elements)
 
 
+_OPTIONS: Options = {
+    "network": {"type": "str", "required": True},
+    "cidrs": {"type": "list", "elements": "str"},
+    "leases": {"type": "list", "elements": "str"},
+    "devices": {"type": "list", "elements": "str"},
+    "bridge": {"type": "str", "default": "docker0"},
+    "vxlan": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"vni": {"type": "int", "required": True}, "port": {"type": "int", "default": 4789}},
+    },
+    "vteps": {"type": "list", "elements": "str"},
+    "publish": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"port": {"type": "int", "required": True}, "to": {"type": "str", "required": True}},
+    },
+}
+_RULES = {"required_by": {"leases": ["cidrs", "devices"], "vxlan": ["vteps"], "publish": ["cidrs"]}}
+
+
 class Firewall(Resource[Rule]):
     name = section = "firewall"
+    atomic = True
+    options = _OPTIONS
+    rules = _RULES
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Rule]:
@@ -257,6 +283,19 @@ class Firewall(Resource[Rule]):
             except OverlayError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[Rule]) -> List[str]:
+        rules = list(entries)
+        lines = ["try nft -f - <<'END'", *nft_script(rules).splitlines(), "END"]
+        for program in ("iptables", "ip6tables"):
+            chain = [words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
+            if chain:
+                # Docker keeps the chain that it finds at its start.
+                lines.append("%s -w -N %s 2>/dev/null" % (program, CHAIN))
+            for rule in chain:
+                check, insert = ("%s -w -%s %s %s" % (program, how, CHAIN, rule) for how in "CI")
+                lines.append("%s 2>/dev/null || try %s" % (check, insert))
+        return lines
 
     def _apply_nft(self, host: Host, ops: Sequence[Op[Rule]]) -> None:
         """Replace our table as a whole, in one transaction of the kernel's, after nft has checked it."""

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -21,17 +22,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     attributes,
     ifinfmsg,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Effects,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import (
     IFF_UP,
@@ -39,13 +41,63 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     decode_link,
     encode_data,
     must_recreate,
+    shell_lines,
 )
 
+_UNTIL_PEERS = "each peer has been converged too"
 MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
+
+
+_LINK: Options = {
+    "name": {"type": "str"},
+    "vni": {"type": "int"},
+    "port": {"type": "int"},
+    "local": {"type": "str"},
+    "remote": {"type": "str"},
+    "group": {"type": "str"},
+    "dev": {"type": "str"},
+    "learning": {"type": "bool"},
+    "ttl": {"type": "int"},
+    "ttl_inherit": {"type": "bool"},
+    "tos": {"type": "int"},
+    "df": {"type": "str", "choices": ["unset", "set", "inherit"]},
+    "flowlabel": {"type": "int"},
+    "ageing": {"type": "int"},
+    "maxaddress": {"type": "int"},
+    "srcport_min": {"type": "int"},
+    "srcport_max": {"type": "int"},
+    "udpcsum": {"type": "bool"},
+    "udp6zerocsumtx": {"type": "bool"},
+    "udp6zerocsumrx": {"type": "bool"},
+    "gbp": {"type": "bool"},
+    "proxy": {"type": "bool"},
+    "rsc": {"type": "bool"},
+    "l2miss": {"type": "bool"},
+    "l3miss": {"type": "bool"},
+    "localbypass": {"type": "bool"},
+    "mac": {"type": "str"},
+    "mtu": {"type": "int"},
+    "alias": {"type": "str"},
+    "master": {"type": "str"},
+    "neigh_suppress": {"type": "bool"},
+    "up": {"type": "bool"},
+    **_ra.SPEC,
+    "addresses": {"type": "list", "elements": "str"},
+    **STATE,
+}
+_SRCPORT = ["srcport_min", "srcport_max"]
+_SRCPORT = ["srcport_min", "srcport_max"]
+_OPTIONS, _RULES = bulk(_LINK, "name", {"mutually_exclusive": [["remote", "group"]], "required_together": [_SRCPORT]})
 
 
 class Links(Resource[Link]):
     name = section = "vxlan_link"
+    remedies = {
+        "EEXIST": "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan",
+        "EAFNOSUPPORT": "local and remote or group have to be of one family",
+    }
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
         spec: Spec[Link] = Spec()
@@ -74,6 +126,12 @@ class Links(Resource[Link]):
                     raise OverlayError("vxlan_link: %s: vni %d is not from 1 to 16777215" % (values["name"], values["vni"]))
                 spec.add(Link(**values), state, self.name)
         return spec
+
+    def devices(self, spec: Spec[Link]) -> Set[str]:
+        return {key[0] for key in set(spec.present) | spec.absent}
+
+    def reach(self, spec: Spec[Link], devices: Set[str]) -> Set[str]:
+        return self.devices(spec)
 
     def reach_back(self, spec: Spec[Link], devices: Set[str], snapshot: Mapping[Key, Link], keys: Set[Key]) -> Set[str]:
         return {key[0] for key in keys | set(snapshot)}
@@ -142,10 +200,8 @@ class Links(Resource[Link]):
             [line for option in changed for line in op.after.line(option)],
         )
 
-    @staticmethod
-    def effects(ops: Sequence[Op[Link]]) -> Effects:
-        """What the operations do to what lives on the devices."""
-        effects = Effects()
+    def effects(self, ops: Sequence[Op[Link]]) -> Effects:
+        effects = Effects(made={op.entry.name for op in ops if op.after is not None})
         for op in ops:
             if op.after is None:
                 effects.removed.add(op.entry.name)
@@ -155,6 +211,24 @@ class Links(Resource[Link]):
                 effects.add_change(op.entry.name, op.before, op.after)
         return effects
 
+    def impact(self, op: Op[Link], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        before, after = op.before, op.after
+        if before is None or after is None:
+            # Its routes say which packets.
+            return "", ""
+        both_ways = "packets over %s, both ways" % after.name
+        if (before.vni, before.port) != (after.vni, after.port):
+            return both_ways, _UNTIL_PEERS + "; parallel in overlay_networks avoids that"
+        if op.recreate:
+            return both_ways, "it is made again with all its entries, some milliseconds later"
+        if before.mac != after.mac:
+            return "packets over %s to this host" % after.name, _UNTIL_PEERS
+        if before.local != after.local:
+            return both_ways, _UNTIL_PEERS
+        if before.up and not after.up:
+            return both_ways, "it is up again"
+        return "", ""
+
     def apply(self, host: Host, ops: Sequence[Op[Link]]) -> List[Failure]:
         for op in ops:
             try:
@@ -162,6 +236,9 @@ class Links(Resource[Link]):
             except (NetlinkError, OverlayError, OSError) as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Link]) -> List[str]:
+        return [line for entry in entries for line in shell_lines(entry)]
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
         name, link = op.entry.name, op.after

@@ -14,11 +14,12 @@ import os
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -118,8 +119,16 @@ MANAGERS: Tuple[Manager, ...] = (
 )
 
 
+_OPTIONS: Options = {
+    "devices": {"type": "list", "elements": "str", "required": True},
+    "bridges": {"type": "list", "elements": "str"},
+    "ports": {"type": "list", "elements": "int", "required": True},
+}
+
+
 class Managers(Resource[File]):
     name = section = "managers"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
         spec: Spec[File] = Spec(purge_owned=self.section in sections)

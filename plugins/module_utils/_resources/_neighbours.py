@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
@@ -21,6 +21,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     mac_of,
     need,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -30,14 +31,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     Message,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    Effects,
-    Entry,
-    Host,
-    Key,
-    Op,
-    Spec,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 NUD_PERMANENT = 0x80
 
@@ -58,8 +54,16 @@ class Neighbour(Entry):
         return "%s dev %s lladdr %s permanent" % (self.dst, self.device, self.lladdr)
 
 
+_NEIGHBOUR: Options = {"device": {"type": "str"}, "dst": {"type": "str"}, "lladdr": {"type": "str"}, **STATE}
+_OPTIONS, _RULES = bulk(_NEIGHBOUR, "dst")
+
+
 class Neighbours(OnDevice[Neighbour]):
     name = section = "neigh_entry"
+    atomic = True
+    remedies = {"ENOBUFS": "the kernel's table is full: raise net.ipv4.neigh.default.gc_thresh3"}
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Neighbour]:
         spec: Spec[Neighbour] = Spec()
@@ -87,6 +91,10 @@ class Neighbours(OnDevice[Neighbour]):
 
     def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
         return {key: entry for key, entry in super().surviving(actual, effects).items() if entry.device not in effects.new_mac}
+
+    def shell(self, entries: Iterable[Neighbour]) -> List[str]:
+        one = "neigh replace %s lladdr %s dev %s nud permanent"
+        return batch("ip", (one % (entry.dst, entry.lladdr, entry.device) for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Neighbour]) -> Message:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -30,14 +31,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     NetlinkError,
     nhmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    ROUTE_PROTOCOL,
-    Entry,
-    Host,
-    Key,
-    Op,
-    Spec,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op, Sections, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
 WORTH = 500
@@ -128,6 +124,7 @@ def plain(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Sequ
 
 class Nexthops(OnDevice[Nexthop]):
     name = "nexthop"
+    remedies = {"EEXIST": "somebody else has a nexthop object of that number: ip nexthop"}
     section = "route_entry"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Nexthop]:
@@ -139,6 +136,12 @@ class Nexthops(OnDevice[Nexthop]):
                     device for device in (part.get("device"), *(item.get("device") for item in part["entries"])) if device
                 )
         return spec
+
+    def derive(self, spec: Spec[Nexthop], specs: Mapping[str, Spec[Any]]) -> None:
+        spec.present = self.of(specs[self.section].present.values())
+
+    def adapt(self, host: Host, spec: Spec[Nexthop], sections: Sections) -> Optional[Sections]:
+        return plain(sections) if spec.present and not supported(host) else None
 
     @staticmethod
     def of(routes: Iterable[Any]) -> Dict[Key, Nexthop]:
@@ -176,6 +179,9 @@ class Nexthops(OnDevice[Nexthop]):
 
     def extra(self, entry: Nexthop, spec: Spec[Nexthop]) -> bool:
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+
+    def shell(self, entries: Iterable[Nexthop]) -> List[str]:
+        return batch("ip", ("nexthop replace %s" % entry for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Nexthop]) -> Message:

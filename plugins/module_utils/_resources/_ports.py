@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_REPLACE,
@@ -24,7 +25,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifinfmsg,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
 
 _AF_BRIDGE = 7
 _NTF_SELF, _NTF_MASTER, _NTF_EXT_LEARNED, _NTF_STICKY = 0x02, 0x04, 0x10, 0x40

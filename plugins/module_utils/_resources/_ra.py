@@ -9,10 +9,13 @@ On a device of ours who sends one is a container or a peer, and would be given t
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
+SPEC: Options = {"accept_ra": {"type": "int", "choices": [0, 1, 2]}, "autoconf": {"type": "int", "choices": [0, 1]}}
 # Options of a device, named after the files that hold them.
 OPTIONS = ("accept_ra", "autoconf")
 _FILE = "/proc/sys/net/ipv6/conf/%s/%s"
@@ -47,6 +50,12 @@ def write_settings(device: str, entry: Any, before: Any) -> None:
             _forget_advertised(device, entry.mtu)
         with open(_FILE % (device, option), "w", encoding="ascii") as handle:
             handle.write(str(wanted))
+
+
+def shell_lines(device: str, entry: Any) -> List[str]:
+    """The lines of the boot script that do the same. Pure."""
+    given = ((option, getattr(entry, option)) for option in OPTIONS)
+    return ["ipv6 %s" % words([device, option, str(value)]) for option, value in given if value is not None]
 
 
 def _forget_advertised(device: str, mtu: Optional[int]) -> None:

@@ -10,7 +10,7 @@ import errno
 import socket
 import struct
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
@@ -18,6 +18,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     listed,
     network_of,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -29,17 +30,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     NetlinkError,
     rtmsg,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    ROUTE_PROTOCOL,
     Entry,
-    Host,
     Key,
     Op,
-    OverlayError,
+    Options,
     Spec,
     devices_of,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import RTNH_F_ONLINK, Numbers
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import RTNH_F_ONLINK, Nexthops, Numbers
 
 TABLE_MAIN = 254
 RTN_UNICAST = 1
@@ -198,27 +200,49 @@ def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
     return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
 
 
-def _refuse(found: Route) -> None:
-    """Refuse what stands where one of ours shall be and can neither be replaced nor be beside it."""
+def _obstacle(found: Route) -> str:
+    """Why what stands where one of ours shall be can neither be replaced nor be beside it; empty where it can."""
     if found.rest:
-        raise OverlayError(
+        return (
             "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
             "replacing it could not be undone" % found.dst
         )
     if found.protocol == _KERNEL:
-        raise OverlayError(
+        return (
             "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
             "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
         )
     if found.automatic:
-        raise OverlayError(
+        return (
             "route_entry: a router of this host's own network leads to %s (%s), and would again after a removal. "
             "Give the peer another subnet" % (found.dst, found)
         )
+    return ""
+
+
+_ROUTE: Options = {
+    "device": {"type": "str"},
+    "dst": {"type": "str"},
+    "gateway": {"type": "str"},
+    "onlink": {"type": "bool"},
+    "src": {"type": "str"},
+    "metric": {"type": "int"},
+    "table": {"type": "int"},
+    **STATE,
+}
+_OPTIONS, _RULES = bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
+
+
+def _replaces(op: Op[Any], route: Route) -> bool:
+    return op.resource == Routes.name and op.after is not None and op.after.dst == route.dst
 
 
 class Routes(OnDevice[Route]):
     name = section = "route_entry"
+    atomic = True
+    remedies = {"ENETUNREACH": "the gateway is not reachable through the device: set onlink: true"}
+    options = _OPTIONS
+    rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Route]:
         spec: Spec[Route] = Spec()
@@ -277,20 +301,22 @@ class Routes(OnDevice[Route]):
     def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
         return devices_of(spec.present) | spec.purge_devices | devices
 
-    def wanted(self, actual: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
-        for found in actual.values():
-            if found.slot in spec.present and not found.leftover:
-                _refuse(found)
-        kept = super().wanted(actual, spec)
+    def settle(self, found: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
+        kept = super().settle(found, spec)
         # Somebody else's IPv6 route would stand beside ours; of IPv4 the kernel uses the first.
         first: Dict[Key, Key] = {}
-        for key, entry in actual.items():
+        for key, entry in found.items():
             first.setdefault(entry.slot, key)
         return {
             key: entry
             for key, entry in kept.items()
             if key in spec.present or entry.slot not in spec.present or ":" not in entry.dst and first[entry.slot] != key
         }
+
+    def obstacles(
+        self, host: Host, spec: Spec[Route], found: Mapping[Key, Route], wanted: Mapping[Key, Route]
+    ) -> Iterable[str]:
+        return filter(None, (_obstacle(one) for one in found.values() if one.slot in spec.present and not one.leftover))
 
     def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
@@ -308,12 +334,24 @@ class Routes(OnDevice[Route]):
             return []
         return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
+    def impact(self, op: Op[Route], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        if op.after is not None or op.entry.leftover or any(_replaces(one, op.entry) for one in ops):
+            return "", ""
+        return "packets to %s" % op.entry.dst, "there is a route again"
+
     def excuses(self, op: Op[Route], error: NetlinkError) -> bool:
         if op.after is None and op.entry.automatic and error.code == errno.ESRCH:
             # Its time was up.
             return True
         # Who took somebody else's route away with a device need not be the first to put it back.
         return op.before is None and not self.owned(op.entry) and error.code == errno.EEXIST
+
+    def shell(self, entries: Iterable[Route]) -> List[str]:
+        routes = list(entries)
+        # What the nexthop says already, the route must not say.
+        plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in routes)
+        # No section lists the nexthops: they follow from the routes.
+        return Nexthops().shell(Nexthops.of(routes).values()) + batch("ip", ("route replace %s" % one for one in plain))
 
     @staticmethod
     def message(host: Host, op: Op[Route]) -> Message:

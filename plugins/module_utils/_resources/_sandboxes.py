@@ -12,20 +12,22 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message, ifinfmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 # The device inside, as in a container.
 INSIDE = "eth0"
@@ -43,6 +45,10 @@ class Sandbox(Entry):
     gateway: str = ""
     mtu: int = 0
     up: bool = True
+
+    @property
+    def overlay(self) -> str:
+        return self.network
 
     @property
     def key(self) -> Key:
@@ -83,8 +89,19 @@ def script(entry: Sandbox) -> List[List[str]]:
     ]
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "network": {"type": "str", "required": True},
+    "bridge": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "gateway": {"type": "str", "required": True},
+    "mtu": {"type": "int", "default": 1500},
+}
+
+
 class Sandboxes(Resource[Sandbox]):
     name = section = "sandbox"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sandbox]:
         spec: Spec[Sandbox] = Spec(purge_owned=self.section in sections)
@@ -147,6 +164,9 @@ class Sandboxes(Resource[Sandbox]):
             "UP" in link["flags"] and "UP" in state.get("flags", []),
         )
 
+    def impact(self, op: Op[Sandbox], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+        return ("packets of %s" % op.entry.name, "it is made again") if op.after is None else ("", "")
+
     def extra(self, entry: Sandbox, spec: Spec[Sandbox]) -> bool:
         return spec.purge_owned
 
@@ -166,6 +186,14 @@ class Sandboxes(Resource[Sandbox]):
             except OverlayError as error:
                 return [Failure(op, str(error))]
         return []
+
+    def shell(self, entries: Iterable[Sandbox]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            # A namespace by hand goes with a reboot as a whole, and comes back as a whole.
+            there = "ip link show dev %s >/dev/null 2>&1" % words([entry.endpoint])
+            lines += ["if ! %s; then" % there, *("  " + attempt(command) for command in script(entry)), "fi"]
+        return lines
 
     @staticmethod
     def _remove(host: Host, entry: Sandbox) -> None:

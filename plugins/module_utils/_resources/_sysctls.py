@@ -8,23 +8,31 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
 
+_FORWARDING = "net.ipv4.ip_forward"
 _FORWARDING6 = "net.ipv6.conf.all.forwarding"
 _TABLE_MAIN = 254
 _RTPROT_RA = 9
+_UNLESS_DOCKER = [
+    "# Left to Docker, where it does that: its FORWARD policy is DROP only where forwarding was off before.",
+    "[ -d /run/systemd/system ] && systemctl --quiet is-enabled docker.service 2>/dev/null &&",
+    "  ! grep -Eqs '\"ip-forward\": *false' /etc/docker/daemon.json ||",
+]
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,12 @@ class Sysctl(Entry):
         return "%s = %s" % (self.name, self.value)
 
 
+_OPTIONS: Options = {"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}}
+
+
 class Sysctls(Resource[Sysctl]):
     name = section = "sysctl"
+    options = _OPTIONS
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
@@ -99,3 +111,10 @@ class Sysctls(Resource[Sysctl]):
             except OSError as error:
                 failures.append(Failure(op, str(error)))
         return failures
+
+    def shell(self, entries: Iterable[Sysctl]) -> List[str]:
+        lines: List[str] = []
+        for entry in entries:
+            setting = attempt(["sh", "-c", "echo %s >%s" % (words([entry.value]), words([entry.path]))])
+            lines += _UNLESS_DOCKER + ["  " + setting] if entry.name == _FORWARDING else [setting]
+        return lines

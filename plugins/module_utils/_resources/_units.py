@@ -11,12 +11,13 @@ import os
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
-    Host,
     Key,
     Op,
+    Options,
     OverlayError,
     Resource,
     Spec,
@@ -54,8 +55,16 @@ class Unit(Entry):
         return self.name
 
 
+_OPTIONS: Options = {
+    "name": {"type": "str", "required": True},
+    "content": {"type": "str", "required": True},
+    "enabled": {"type": "bool", "default": True},
+}
+
+
 class Units(Resource[Unit]):
     name = section = "units"
+    options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Unit]:
         spec: Spec[Unit] = Spec(purge_owned=self.section in sections)

@@ -6,19 +6,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from dataclasses import dataclass, field, fields
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    MARK,
-    Entry,
-    Host,
-    Key,
-    OverlayError,
-    vxlan_data,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
 
 IFF_UP = 1
@@ -115,6 +112,10 @@ class Link(Entry):
     @property
     def owned(self) -> bool:
         return (self.alias or "").startswith(MARK)
+
+    @property
+    def overlay(self) -> str:
+        return (self.alias or "")[len(MARK) :] if self.owned else ""
 
     def same(self, wanted: Link) -> bool:
         return not self.delta(wanted)
@@ -228,3 +229,55 @@ def encode_data(host: Host, link: Link, options: Optional[Sequence[str]] = None)
             value = int(value)
         attrs.append((v6 if isinstance(value, str) and ":" in value else v4, value))
     return attrs
+
+
+def _remote(value: str) -> List[str]:
+    return ["group" if ipaddress.ip_address(value).is_multicast else "remote", value]
+
+
+# iproute2's words for an option, where they are not its name and its value, or its name with no before it.
+_WORDS: Dict[str, Callable[[Any], List[str]]] = {
+    "vni": lambda value: ["id", str(value)],
+    "port": lambda value: ["dstport", str(value)],
+    "remote": _remote,
+    "ttl": lambda value: ["ttl", str(value) if value else "auto"],
+    "ttl_inherit": lambda value: ["ttl", "inherit"] if value else [],
+    # It reads every number here as hexadecimal.
+    "tos": lambda value: ["tos", "0x%02x" % value],
+    "maxaddress": lambda value: ["maxaddress", str(value) if value else "unlimited"],
+    "srcport": lambda value: ["srcport", str(value[0]), str(value[1])],
+    "gbp": lambda value: ["gbp"] if value else [],
+}
+
+
+def _words_of(link: Link, option: str) -> List[str]:
+    value = getattr(link, option)
+    if value is None:
+        return []
+    if option in _WORDS:
+        return _WORDS[option](value)
+    if option in _BOOLEANS:
+        return [option if value else "no" + option]
+    return [option, str(value)]
+
+
+def shell_lines(link: Link) -> List[str]:
+    """The lines of the boot script that make a device where there is none, and set what a living one takes. Pure."""
+    # What an older iproute2 does not know, or not beside another, comes when the device is there.
+    later = [option for option in ("localbypass", "ttl" if link.ttl_inherit else "") if option and _words_of(link, option)]
+    given = [_words_of(link, option) for option, _v4, _v6, _in_place in _VXLAN if option not in later]
+    # The MAC with the device, so that nobody finds it without one and gives it another.
+    mac = ["address", link.mac] if link.mac is not None else []
+    added = ["ip", "link", "add", link.name, *mac, "type", "vxlan"]
+    change = ["ip", "link", "set", "dev", link.name]
+    lines = [unless_there(link.name, [*added, *(word for words in given for word in words)])]
+    lines += [attempt([*change, "type", "vxlan", *_words_of(link, option)]) for option in later]
+    settings = ((option, getattr(link, option)) for option in ("alias", "mtu", "master"))
+    changed = [word for option, value in settings if value is not None for word in (option, str(value))]
+    # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
+    lines += [attempt([*change, *changed])] if changed else []
+    lines += [*_ra.shell_lines(link.name, link), attempt([*change, "down" if link.up is False else "up"])]
+    if link.neigh_suppress is not None:
+        state = "on" if link.neigh_suppress else "off"
+        lines.append(attempt(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state]))
+    return lines

@@ -1,0 +1,84 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The edge: what resources read from and write to. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
+    RTM_GETLINK,
+    Message,
+    Session,
+    attributes,
+    ifinfmsg,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
+
+
+def vxlan_data(message: Any) -> Dict[str, Any]:
+    """The vxlan attributes of a decoded device by name, its remote or group as C(remote); empty for another device."""
+    attrs = attributes(message)
+    info = attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
+    if info.get("IFLA_INFO_KIND") != "vxlan":
+        return {}
+    data = attributes(info["IFLA_INFO_DATA"])
+    data["remote"] = data.get("IFLA_VXLAN_GROUP", data.get("IFLA_VXLAN_GROUP6"))
+    return data
+
+
+@dataclass
+class Host:
+    """The edge: what resources read from and write to."""
+
+    session: Session = field(default_factory=Session)
+    # Runs a program: (arguments, standard input) to (exit code, output, error output).
+    run: Any = None
+    indexes: Dict[str, Optional[int]] = field(default_factory=dict)
+    # Of a vxlan device the outer address that the kernel itself made an FDB entry for.
+    remotes: Dict[str, Optional[str]] = field(default_factory=dict)
+    # Of what the number of a nexthop object is short for: device, gateway, onlink.
+    nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
+    # What a resource found out that the result should tell, by resource.
+    facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+    # Whether the device with an index carries our mark.
+    marks: Dict[int, bool] = field(default_factory=dict)
+    rolling_back: bool = False
+
+    def index(self, device: str) -> Optional[int]:
+        """The interface index of a device, or None where there is none."""
+        if device not in self.indexes:
+            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
+            self.indexes[device] = found["index"] if found is not None else None
+            self.remotes[device] = vxlan_data(found).get("remote") if found is not None else None
+        return self.indexes[device]
+
+    def name(self, index: int) -> str:
+        """The name of the device with an interface index."""
+        for name, known in self.indexes.items():
+            if known == index:
+                return name
+        found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
+        if found is None:
+            return "if%d" % index
+        name = str(attributes(found)["IFLA_IFNAME"])
+        self.indexes[name] = index
+        return name
+
+    def carries_mark(self, index: int) -> bool:
+        """Whether the device with an interface index is ours."""
+        if index not in self.marks:
+            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
+            alias = attributes(found).get("IFLA_IFALIAS") if found is not None else None
+            self.marks[index] = (alias or "").startswith(MARK)
+        return self.marks[index]
+
+    def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
+        code, out, err = self.run(list(args), stdin)
+        if code:
+            raise OverlayError("%s: exit code %s: %s" % (" ".join(args), code, (err or out).strip()))
+        return str(out)

@@ -1,0 +1,35 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the resources' lines of the boot script are made of. PRIVATE to the collection.
+
+The script that they are put into has two functions for them: C(try COMMAND), which remembers that a command failed and goes
+on, and C(ipv6 DEVICE OPTION VALUE), a setting of a device that has IPv6.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import Iterable, List
+
+
+def words(parts: Iterable[str]) -> str:
+    """A command line on which the shell changes nothing."""
+    return " ".join(shlex.quote(part) for part in parts)
+
+
+def attempt(parts: Iterable[str]) -> str:
+    """A command of which the script tells that it failed, and goes on."""
+    return "try " + words(parts)
+
+
+def unless_there(device: str, parts: Iterable[str]) -> str:
+    """A command that makes a device, for where there is none of that name."""
+    return "ip link show dev %s >/dev/null 2>&1 || %s" % (words([device]), attempt(parts))
+
+
+def batch(program: str, commands: Iterable[str]) -> List[str]:
+    """One call of C(ip) or C(bridge) for any number of commands: a process each would be minutes for thousands."""
+    commands = list(commands)
+    return ["try %s -force -batch - <<'END'" % program, *commands, "END"] if commands else []

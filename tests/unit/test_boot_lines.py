@@ -1,0 +1,64 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each resource's lines of the boot script; no kernel, no file."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, Files
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
+
+# A value of each option that is not what the kernel begins with.
+VALUES: dict[str, Any] = {
+    **{"name": "vy", "vni": 7, "port": 8472, "local": "10.1.1.1", "remote": "10.1.1.2", "dev": "eth0", "learning": False},
+    **{"ttl": 9, "ttl_inherit": True, "tos": 184, "df": "set", "flowlabel": 5, "ageing": 60, "maxaddress": 9},
+    **{"srcport": (1, 2), "udpcsum": False, "udp6zerocsumtx": True, "udp6zerocsumrx": True, "gbp": True, "proxy": True},
+    **{"rsc": True, "l2miss": True, "l3miss": True, "localbypass": False, "mac": "02:00:00:00:00:01", "mtu": 1400},
+    **{"alias": "it's", "accept_ra": 0, "autoconf": 0, "master": "br", "neigh_suppress": True, "up": False},
+}
+# Options of the module that tell of others: which remote, which source ports, and what is on the device.
+ELSEWHERE = {"group", "srcport_min", "srcport_max", "addresses", "state"}
+
+
+def test_no_option_of_a_device_is_forgotten() -> None:
+    """What the module takes, the next boot sets too."""
+    entry = _module.SPECS["vxlan_link"][0]["entries"]["options"]
+    options = {option.name for option in fields(Link) if option.compare}
+    assert set(entry) - ELSEWHERE == options - {"srcport"} == set(VALUES) - {"srcport"}
+    for option, value in VALUES.items():
+        plain = Link("vx", vni=88)
+        assert Links().shell([replace(plain, **{option: value})]) != Links().shell([plain]), option
+
+
+def test_no_option_of_a_bridge_is_forgotten() -> None:
+    plain = Bridge("br")
+    for option in _module.SPECS["bridge"][0]:
+        if option not in ("name", "addresses"):
+            assert Bridges().shell([replace(plain, **{option: VALUES[option]})]) != Bridges().shell([plain]), option
+
+
+@pytest.mark.parametrize("tos", [0, 8, 16, 184, 255])
+def test_a_tos_is_the_same_number_to_iproute2(tos: int) -> None:
+    line = Links().shell([Link("vx", vni=88, tos=tos)])[0].split()
+    assert int(line[line.index("tos") + 1], 16) == tos
+
+
+@pytest.mark.parametrize("content", ["abc", "abc\n", "", "END\n", "it's $HOME `id` \\n %s\n\nEND"])
+def test_a_file_is_written_as_it_is(tmp_path: Path, content: str) -> None:
+    """Without a line end, and with a line that would end a here-document."""
+    path = tmp_path / "folder/a file"
+    lines = Files().shell([File("/run" + str(path), content, 0o640)])
+    script = "\n".join(['try() { "$@"; }', *lines, "echo went on"]).replace("/run" + str(tmp_path), str(tmp_path))
+    assert subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True).stdout == "went on\n"
+    assert path.read_text() == content and path.stat().st_mode & 0o777 == 0o640
