@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 LAB := bash roles/lab/files/lab.sh
 PLAY := $(BIN)/ansible-playbook -i inventory/
-OLD := .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
+OLD := .cache/pyroute2-0.5.14/ready .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
 export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 

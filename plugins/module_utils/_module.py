@@ -160,6 +160,9 @@ def converge(
             _apply.apply(host, transaction)
             answer["counters"] = _transaction.costs(host)
         answer.update(host.facts)
+        # Which Ansible shows to whoever runs it.
+        warnings = [fact["warning"] for fact in host.facts.values() if "warning" in fact]
+        answer.update({"warnings": warnings} if warnings else {})
         if whole:
             answer["drift"] = _drift.differences(transaction, host)
             answer["certificate"] = _drift.certificate(sections, answer["drift"])

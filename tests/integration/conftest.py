@@ -79,7 +79,7 @@ def namespace() -> Iterator[Namespace]:
         made.remove()
 
 
-@pytest.fixture(params=["current", "0.7.2"])
+@pytest.fixture(params=["current", "0.5.14"])
 def pyroute2(request: pytest.FixtureRequest) -> str:
     """Each version of pyroute2 that is supported at an end of its range."""
     return str(request.param)

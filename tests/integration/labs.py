@@ -361,7 +361,11 @@ def run_module(
         json.dump(arguments, handle)
         handle.flush()
         name = f"ansible_collections.agentless.overlay.plugins.modules.{module}"
-        done = run(*enter, sys.executable, "-m", name, handle.name, check=False, PYTHONPATH=":".join(module_paths(pyroute2)))
+        env = {"PYTHONPATH": ":".join(module_paths(pyroute2))}
+        if sys.version_info < (3, 12):
+            # pyroute2 0.5.14 asks for distutils: Python's own, as on the hosts that have it, which is there sooner.
+            env["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
+        done = run(*enter, sys.executable, "-m", name, handle.name, check=False, **env)
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

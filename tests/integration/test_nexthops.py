@@ -20,7 +20,7 @@ import pytest
 from labs import Namespace, lines, module_paths, run
 from test_modules import LINK, host, mac
 
-VERSIONS = ("current", "0.8.1", "0.7.2")
+VERSIONS = ("current", "0.8.1", "0.7.2", "0.5.14")
 # 10.100.2.0, .3.0 and .4.0, the gateways of peers(3), as numbers.
 NUMBERS = [int.from_bytes(bytes((10, 100, n, 0)), "big") for n in (2, 3, 4)]
 

@@ -13,89 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib.util
 import os
 import socket
 import struct
-import sys
-import traceback
-import types
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
-# The message classes are imported here for all, where their absence is handled once.
-__all__ = ["Counters", "Message", "NetlinkError", "Session", "attributes", "ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._messages import (
+    PYROUTE2_IMPORT_ERROR,
+    ifaddrmsg,
+    ifinfmsg,
+    ndmsg,
+    nhmsg,
+    rtmsg,
+)
 
-
-@contextlib.contextmanager
-def _package(name: str) -> Iterator[None]:
-    """Let modules of a package be imported without the package's own start.
-
-    C(import pyroute2) loads 150 modules, among them asyncio and a database, and takes longer than all else that a call does;
-    the message classes need 20 of them.
-    """
-    spec = importlib.util.find_spec(name) if name not in sys.modules else None
-    if spec is None or not spec.submodule_search_locations:
-        yield
-        return
-    package = types.ModuleType(name)
-    package.__path__ = list(spec.submodule_search_locations)
-    sys.modules[name] = package
-    try:
-        yield
-    finally:
-        # Who asks for the package later in this process shall get all of it.
-        del sys.modules[name]
-
-
-PYROUTE2_IMPORT_ERROR: Optional[str] = None
-try:
-    with _package("pyroute2"):
-        from pyroute2.netlink import nlmsg
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-        from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-        from pyroute2.netlink.rtnl.ifinfmsg.plugins.vxlan import vxlan
-        from pyroute2.netlink.rtnl.ndmsg import ndmsg
-        from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
-    # Numbers 30 and 31 of linux/if_link.h, which no release of pyroute2 names yet (0.9.7). And what the
-    # kernel takes as a flag, but tells as a byte of 0 or 1.
-    _NEWER = (("IFLA_VXLAN_VNIFILTER", "uint8"), ("IFLA_VXLAN_LOCALBYPASS", "uint8"))
-    vxlan.nla_map = tuple(
-        (name, "cdata" if name == "IFLA_VXLAN_TTL_INHERIT" else kind)
-        for name, kind in vxlan.nla_map + _NEWER[max(0, len(vxlan.nla_map) - 30) :]
-    )
-    # And numbers 24 to 30 of linux/rtnetlink.h.
-    _ROUTE = tuple(
-        (name, "hex") for name in ("RTA_PAD", "RTA_UID", "RTA_TTL_PROPAGATE", "RTA_IP_PROTO", "RTA_SPORT", "RTA_DPORT")
-    )
-    rtmsg.nla_map += (*_ROUTE, ("RTA_NH_ID", "uint32"))[max(0, len(rtmsg.nla_map) - 24) :]
-    # Of which one number of eight is asked for.
-    rtmsg.nla_map = tuple((name, "cdata" if name == "RTA_CACHEINFO" else kind) for name, kind in rtmsg.nla_map)
-
-    class nhmsg(nlmsg):  # type: ignore[misc]
-        """A nexthop object (linux/nexthop.h), which pyroute2 has no class for (0.9.7)."""
-
-        prefix = "NHA_"
-        fields = (("family", "B"), ("scope", "B"), ("protocol", "B"), ("resvd", "B"), ("flags", "I"))
-        nla_map = (
-            ("NHA_UNSPEC", "none"),
-            ("NHA_ID", "uint32"),
-            ("NHA_GROUP", "hex"),
-            ("NHA_GROUP_TYPE", "uint16"),
-            ("NHA_BLACKHOLE", "flag"),
-            ("NHA_OIF", "uint32"),
-            ("NHA_GATEWAY", "ipaddr"),
-            ("NHA_ENCAP_TYPE", "uint16"),
-            ("NHA_ENCAP", "hex"),
-            ("NHA_GROUPS", "flag"),
-            ("NHA_MASTER", "uint32"),
-            ("NHA_FDB", "flag"),
-        )
-
-except ImportError:
-    PYROUTE2_IMPORT_ERROR = traceback.format_exc()
-    ifaddrmsg = ifinfmsg = ndmsg = nhmsg = rtmsg = None  # type: ignore[assignment,misc]
+# For all who talk to the kernel.
+__all__ = ["PYROUTE2_IMPORT_ERROR", "Counters", "Message", "NetlinkError", "Session", "attributes"]
+__all__ += ["ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
 
 # linux/netlink.h, linux/rtnetlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10

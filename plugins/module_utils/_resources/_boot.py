@@ -11,7 +11,7 @@ and needs nothing but iproute2, nft and, as Docker itself, iptables.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Sequence, Set, Union
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -25,12 +25,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot_trial
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
     File,
     read_file,
     remove_file,
     write_file,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
 
 SCRIPT = "/etc/agentless-overlay/boot.sh"
 UNIT = "agentless-overlay.service"
@@ -45,15 +47,21 @@ _UNIT_TEXT = """\
 Description=Overlay network of containers, as the last run of overlay.yml left it
 # Before the first container starts; after those who would take routes or rules away again.
 Before=docker.service
-After=network.target %(firewalls)s
+After=network.target %(after)s%(wants)s
 
 [Service]
 Type=oneshot
 ExecStart=/bin/sh %(script)s
+# What the network brings late (a lease, a device) is only late here too. Who is ordered behind this unit, as Docker, waits for
+# one attempt and no longer.
+TimeoutStartSec=2min
+Restart=on-failure
+RestartSec=10
 
 [Install]
-WantedBy=multi-user.target docker.service %(firewalls)s
-""" % {"firewalls": _FIREWALLS, "script": SCRIPT}
+WantedBy=multi-user.target docker.service %(after)s
+"""
+_ONLINE = "network-online.target"
 
 _HEAD = """\
 #!/bin/sh
@@ -90,17 +98,59 @@ class Service(Entry):
         return self.name
 
 
-def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+# What the script is made from: of each resource that has lines in it, in their order, what the options ask.
+Parts = Dict[Resource[Any], Spec[Any]]
+
+
+def _parts(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Parts:
     # The whole order imports this file.
     from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
-    lines = [_HEAD]
-    for resource in ORDER:
-        # Who has no lines need not read its options either: ours have these in them.
-        if type(resource).shell is not Resource.shell:
-            lines += resource.shell(resource.parse(sections).present.values())
-    return "\n".join([*lines, 'exit "$failed"', ""])
+    # Who has no lines need not read its options either: ours have these in them.
+    return {resource: resource.parse(sections) for resource in ORDER if type(resource).shell is not Resource.shell}
+
+
+def _lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
+    entries = ((one, spec.present.values()) for one, spec in parts.items() if one.name not in without)
+    return [line for resource, present in entries for line in resource.shell(present)]
+
+
+def _script(parts: Parts) -> str:
+    return "\n".join([_HEAD, *_lines(parts), 'exit "$failed"', ""])
+
+
+def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
+    return _script(_parts(sections))
+
+
+def _unit(parts: Parts) -> str:
+    """The unit that runs it: once the underlay has its addresses, where something of the script needs them. Pure."""
+    entries = [entry for spec in parts.values() for entry in spec.present.values()]
+    routed = (entry for entry in entries if isinstance(entry, Route))
+    needs = any(getattr(entry, "dev", None) for entry in entries) or any(not route.device for route in routed)
+    # Docker waits for that target too, and its members give up after a time.
+    wants = " %s\nWants=%s" % (_ONLINE, _ONLINE) if needs else ""
+    return _UNIT_TEXT % {"after": _FIREWALLS, "wants": wants, "script": SCRIPT}
+
+
+def refused(host: Host, parts: Parts) -> str:
+    """What this host's programs have against the script; nothing where they would carry it out."""
+    tried = _lines(parts, _boot_trial.LEFT_OUT)
+    return _boot_trial.complaints(host, _HEAD.splitlines(), {one.name: spec for one, spec in parts.items()}, tried)
+
+
+@dataclass
+class BootSpec(Spec[Union[File, Service]]):
+    """And what the script is made from."""
+
+    parts: Parts = field(default_factory=dict)
+
+
+def _telling(said: str) -> List[str]:
+    """The first lines of what programs said, less how to use them."""
+    lines = (line.strip() for line in said.splitlines() if line[:1] not in "\t ")
+    return [line for line in lines if line and not line.startswith(("Usage:", "Where:"))][:5]
 
 
 _OPTIONS: Options = {"sections": {"type": "dict"}}
@@ -110,12 +160,13 @@ class Boot(Resource[Union[File, Service]]):
     name = section = "boot"
     options = _OPTIONS
 
-    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Union[File, Service]]:
-        spec: Spec[Union[File, Service]] = Spec(purge_owned=self.section in sections)
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> BootSpec:
+        spec = BootSpec(purge_owned=self.section in sections)
         for part in sections.get(self.section, ()):
-            spec.add(File(SCRIPT, script(part.get("sections") or sections)), "present", self.name)
+            spec.parts = _parts(part.get("sections") or sections)
+            spec.add(File(SCRIPT, _script(spec.parts)), "present", self.name)
             if os.path.isdir(_SYSTEMD):
-                spec.add(File(UNIT_FILE, _UNIT_TEXT), "present", self.name)
+                spec.add(File(UNIT_FILE, _unit(spec.parts)), "present", self.name)
                 spec.add(Service(UNIT, True, False), "present", self.name)
         return spec
 
@@ -128,40 +179,87 @@ class Boot(Resource[Union[File, Service]]):
             if entry is not None:
                 found[entry.key] = entry
         if os.path.isdir(_SYSTEMD):
-            out = host.command(["systemctl", "show", "--property=UnitFileState,ActiveState", UNIT])
+            out = host.command(["systemctl", "show", "--property=UnitFileState,ActiveState,SubState", UNIT])
             state = dict(line.partition("=")[::2] for line in out.splitlines())
-            service = Service(UNIT, state.get("UnitFileState") == "enabled", state.get("ActiveState") == "failed")
+            # One that will be tried again has failed as well.
+            failed = state.get("ActiveState") == "failed" or state.get("SubState") == "auto-restart"
+            service = Service(UNIT, state.get("UnitFileState") == "enabled", failed)
             if service.enabled:
                 found[service.key] = service
         return found
+
+    def obstacles(
+        self,
+        host: Host,
+        spec: Spec[Union[File, Service]],
+        found: Mapping[Key, Union[File, Service]],
+        wanted: Mapping[Key, Union[File, Service]],
+    ) -> List[str]:
+        """What stands in the way: a script that the next boot could not use is found out today."""
+        if not isinstance(spec, BootSpec) or found.get((SCRIPT,)) == wanted.get((SCRIPT,)) or (SCRIPT,) not in wanted:
+            return []
+        against = refused(host, spec.parts)
+        if not against:
+            return []
+        return [
+            "boot: the programs of this host refuse a part of what the next boot would have to make (%s): %s. Take it out of "
+            "the plan, for example what is in link: of a network, or install newer programs (iproute2, nftables, iptables)"
+            % (SCRIPT, "; ".join(_telling(against)))
+        ]
 
     def extra(self, entry: Union[File, Service], spec: Spec[Union[File, Service]]) -> bool:
         return spec.purge_owned
 
     def apply(self, host: Host, ops: Sequence[Op[Union[File, Service]]]) -> List[Failure]:
+        fresh = any(op.entry.key == (SCRIPT,) for op in ops)
         for op in sorted(ops, key=lambda op: isinstance(op.entry, Service) == (op.after is not None)):
             try:
-                self._apply(host, op)
+                if isinstance(op.entry, File):
+                    self._write(host, op)
+                else:
+                    self._switch(host, op, fresh)
             except (OSError, OverlayError) as error:
                 return [Failure(op, str(error))]
         return []
 
     @staticmethod
-    def _apply(host: Host, op: Op[Union[File, Service]]) -> None:
+    def _write(host: Host, op: Op[Any]) -> None:
         entry = op.entry
-        if isinstance(entry, File):
-            if op.after is None:
-                remove_file(entry.path)
-            else:
-                write_file(entry)
-            if entry.path == UNIT_FILE and os.path.isdir(_SYSTEMD):
-                host.command(["systemctl", "daemon-reload"])
-                if op.before is not None and op.after is not None:
-                    # For links that follow what the unit says now.
-                    host.command(["systemctl", "reenable", UNIT])
-        elif op.after is None:
-            host.command(["systemctl", "disable", UNIT])
+        if op.after is None:
+            remove_file(entry.path)
         else:
-            # And run once: so that a script which the next boot could not use is found out today.
-            host.command(["systemctl", "enable", UNIT])
+            write_file(entry)
+        if entry.path == UNIT_FILE and os.path.isdir(_SYSTEMD):
+            host.command(["systemctl", "daemon-reload"])
+            if op.before is not None and op.after is not None:
+                # For links that follow what the unit says now.
+                host.command(["systemctl", "reenable", UNIT])
+
+    @staticmethod
+    def _switch(host: Host, op: Op[Any], fresh: bool) -> None:
+        """Switch the unit on and run it once, or off.
+
+        @param fresh: whether the script is another one than before
+        """
+        if op.after is None:
+            # Now, for one that would be tried again and again.
+            host.command(["systemctl", "disable", "--now", UNIT])
+            host.run(["systemctl", "reset-failed", UNIT], None)
+            return
+        host.command(["systemctl", "enable", UNIT])
+        if host.rolling_back:
+            # What the script makes is put back without it, or was not there.
+            return
+        try:
             host.command(["systemctl", "restart", UNIT])
+        except OverlayError as error:
+            said = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
+            reason = "; ".join([str(error), *_telling(said)])
+            # A new script that fails where the last one did not is to blame, and goes. One that failed before this run says
+            # nothing against what the run has done for the host: whoever undid that could never mend the host.
+            if fresh and not (op.before is not None and op.before.failed):
+                raise OverlayError(reason) from error
+            host.facts[Boot.name] = {
+                "warning": "The host is as planned, but the next boot would not make it so: %s. See what is in its way "
+                "(journalctl -u %s), and run this again" % (reason, UNIT)
+            }

@@ -44,6 +44,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     shell_lines,
 )
 
+DEFAULT_AGEING = 300  # FDB_AGE_DEFAULT
 _UNTIL_PEERS = "each peer has been converged too"
 MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
 
@@ -111,6 +112,9 @@ class Links(Resource[Link]):
                     values["remote"] = item["group"]
                 if item.get("srcport_min") is not None:
                     values["srcport"] = (item["srcport_min"], item["srcport_max"])
+                if values.get("ageing") == 0:
+                    # What the kernel takes it for, and tells.
+                    values["ageing"] = DEFAULT_AGEING
                 for option in ("local", "remote"):
                     if option in values:
                         values[option] = address_of(self.name, values, option)

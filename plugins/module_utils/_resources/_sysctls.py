@@ -35,6 +35,21 @@ _UNLESS_DOCKER = [
 ]
 
 
+def parts_of(name: str) -> List[str]:
+    """The folders and the file below /proc/sys that a name means, by the rule of sysctl(8) and sysctl.d(5).
+
+    Its first separator decides: after a slash dots are dots; after a dot a slash stands for a dot, as in
+    net.ipv6.conf.eth0/100.accept_ra of a device eth0.100.
+    """
+    first = next((letter for letter in name if letter in "./"), ".")
+    return name.split("/") if first == "/" else [part.replace("/", ".") for part in name.split(".")]
+
+
+def name_of(parts: Sequence[str]) -> str:
+    """The name of a setting, with dots, as people write it."""
+    return ".".join(part.replace(".", "/") for part in parts)
+
+
 @dataclass(frozen=True)
 class Sysctl(Entry):
     """A setting below /proc/sys, its name with dots."""
@@ -48,7 +63,7 @@ class Sysctl(Entry):
 
     @property
     def path(self) -> str:
-        return "/proc/sys/" + self.name.replace(".", "/")
+        return "/proc/sys/" + "/".join(parts_of(self.name))
 
     def __str__(self) -> str:
         return "%s = %s" % (self.name, self.value)
@@ -65,7 +80,10 @@ class Sysctls(Resource[Sysctl]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
         spec: Spec[Sysctl] = Spec()
         for item in sections.get(self.section, ()):
-            spec.add(Sysctl(item["name"], str(item["value"])), "present", self.name)
+            parts = parts_of(item["name"])
+            if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts):
+                raise OverlayError("sysctl: %r is not the name of a setting, such as net.ipv4.ip_forward" % item["name"])
+            spec.add(Sysctl(name_of(parts), str(item["value"])), "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[Sysctl], devices: Set[str]) -> Dict[Key, Sysctl]:
@@ -91,8 +109,8 @@ class Sysctls(Resource[Sysctl]):
             if host.carries_mark(index):
                 # From a container: a route that goes with this run.
                 continue
-            name = "net.ipv6.conf.%s.accept_ra" % host.name(index)
-            with open("/proc/sys/" + name.replace(".", "/"), encoding="ascii") as handle:
+            name = name_of(["net", "ipv6", "conf", host.name(index), "accept_ra"])
+            with open(Sysctl(name, "").path, encoding="ascii") as handle:
                 if handle.read().strip() == "1":
                     raise OverlayError(
                         "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "

@@ -247,6 +247,8 @@ _WORDS: Dict[str, Callable[[Any], List[str]]] = {
     "maxaddress": lambda value: ["maxaddress", str(value) if value else "unlimited"],
     "srcport": lambda value: ["srcport", str(value[0]), str(value[1])],
     "gbp": lambda value: ["gbp"] if value else [],
+    # With it a device begins, and an iproute2 before 6.5 has no word for either.
+    "localbypass": lambda value: [] if value else ["nolocalbypass"],
 }
 
 
