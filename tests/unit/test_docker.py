@@ -384,13 +384,13 @@ def test_ipv6_that_is_ours_goes_and_the_owners_comes_back() -> None:
 
         gone = decided(first.text, with_it, ASKED, **kept)
         assert _daemon_keys.keys6_of(gone.text, "") == _daemon_keys.keys6_of(before, "")
-        assert gone.forget == {".before-overlay-ipv6"} and gone.remove_bridge
+        assert gone.forget == {".before-overlay-ipv6"} and gone.stale == ["fd00:88:0:1::1/64"]
         assert "docker0 has fd00:88:0:1::1/64, which it is not to have any more" in gone.reasons
         # Docker from 26 leaves the address there after a restart, and says that there is none.
         kept["overlay_undo"] = kept.pop("before_overlay_ipv6") and first.text
         live = replace(RUNNING, gateway6="fd00:dead::1/64" if before == owners else None)
         again = decided(gone.text, live, ASKED, addresses6=("fd00:88:0:1::1/64",), **kept)
-        assert again.text == gone.text and again.remove_bridge and not again.keep
+        assert again.text == gone.text and again.stale == gone.stale and not again.keep
         assert decided(gone.text, live, ASKED, **kept) == Decision(gone.text)
 
 
@@ -413,10 +413,10 @@ def test_a_teardown_takes_ipv6_away_as_well() -> None:
     text = '{"bip": "10.88.50.1/24", "ipv6": true, "fixed-cidr-v6": "fd00:88:0:1::/64"}'
     kept = {"before_overlay": "", "before_overlay_docker0": "172.17.0.1/16", "before_overlay_ipv6": "{}\n"}
     first = decided(text, replace(RUNNING, gateway6="fd00:88:0:1::1/64"), **kept)
-    assert json.loads(first.text) == {"bip": "172.17.0.1/16"} and first.remove_bridge and not first.forget
+    assert json.loads(first.text) == {"bip": "172.17.0.1/16"} and first.stale and not first.forget
     live = Docker("26.1.5", True, gateway="172.17.0.1/16", mtu="1500", masquerade="true")
     left = decided(first.text, live, overlay_undo=text, addresses6=("fd00:88:0:1::1/64",), **kept)
-    assert left.remove_bridge and left.text == first.text
+    assert left.stale and left.text == first.text
     assert decided(first.text, live, overlay_undo=text, **kept) == Decision("", forget=set(_daemon_keys.KEPT))
 
 

@@ -93,6 +93,8 @@ class Decision:
     reasons: List[str] = field(default_factory=list)
     # Whether docker0 has to go before that, because Docker would keep what it has.
     remove_bridge: bool = False
+    # The addresses that docker0 is to lose, and that Docker leaves there, or makes again from a store of its own.
+    stale: List[str] = field(default_factory=list)
     # What is kept beside the file, by suffix, and what of it goes.
     keep: Dict[str, str] = field(default_factory=dict)
     forget: Set[str] = field(default_factory=set)
@@ -128,13 +130,13 @@ def _ours(spec: DaemonSpec, found: Found) -> Decision:
     text, docker, marked = found.text, found.docker, found.kept[IPV6_SUFFIX]
     before = parse_object(text, spec.path)
     keys = keys_for(docker.release, spec.keys)
+    decision.reasons = live_differences(docker, keys)
     if not spec.keys.get("bip6") and marked is not None:
         # Those of IPv6 that are ours go, and what its owner had comes back.
         keys.update(keys6_of(marked, spec.path + IPV6_SUFFIX))
         decision.forget.add(IPV6_SUFFIX)
     decision.text = render(text, spec.path, keys)
     decision.problems = _firewall(docker, before, found.seen.flags) + _refusals(spec, found, before, keys)
-    decision.reasons = live_differences(docker, keys)
     if docker.running and keys.get(_DIRECT):
         decision.reasons += _direct_routing(spec, found)
     _take_away(decision, spec, found, before if marked is not None else {})
@@ -150,16 +152,18 @@ def _ours(spec: DaemonSpec, found: Found) -> Decision:
 
 
 def _take_away(decision: Decision, spec: DaemonSpec, found: Found, before: Mapping[str, Any]) -> None:
-    """Where docker0 has an IPv6 address that it is to lose: Docker 26 leaves it there, 20.10 its route, unless docker0 goes.
+    """Where docker0 has an IPv6 address that it is to lose: Docker from 26 leaves it there, and 20.10 leaves its route.
 
     @param before: the keys that we set and that are in the file
     """
-    former = [lease6_of(before), lease6_of(parse_object(found.former(UNDO_SUFFIX), spec.path + UNDO_SUFFIX))]
-    gone = {lease for lease in former if lease is not None} - {lease6_of(parse_object(decision.text, spec.path))}
+    undo = parse_object(found.former(UNDO_SUFFIX), spec.path + UNDO_SUFFIX)
+    # Docker 26 gives it one without the key ipv6 too.
+    leases = [lease6_of({**keys, "ipv6": True}) for keys in (before, undo, parse_object(decision.text, spec.path))]
+    gone = {lease for lease in leases[:2] if lease is not None} - {leases[2]}
     left = still_there(gone, [*found.seen.addresses6, *filter(None, [found.docker.gateway6])])
     if left:
         decision.reasons.append("docker0 has %s, which it is not to have any more" % ", ".join(left))
-        decision.remove_bridge = True
+        decision.stale = left
 
 
 def _unfit(spec: DaemonSpec, found: Found) -> List[str]:
