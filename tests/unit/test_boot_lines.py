@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils import _module
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, Files
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, option_names
 
 # A value of each option that is not what the kernel begins with.
 VALUES: dict[str, Any] = {
@@ -28,13 +28,13 @@ VALUES: dict[str, Any] = {
     **{"alias": "it's", "accept_ra": 0, "autoconf": 0, "master": "br", "neigh_suppress": True, "up": False},
 }
 # Options of the module that tell of others: which remote, which source ports, and what is on the device.
-ELSEWHERE = {"group", "srcport_min", "srcport_max", "addresses", "state"}
+ELSEWHERE = {"group", "srcport_min", "srcport_max", "addresses", "state", "adopt"}
 
 
 def test_no_option_of_a_device_is_forgotten() -> None:
     """What the module takes, the next boot sets too."""
     entry = _module.SPECS["vxlan_link"][0]["entries"]["options"]
-    options = {option.name for option in fields(Link) if option.compare}
+    options = set(option_names())
     assert set(entry) - ELSEWHERE == options - {"srcport"} == set(VALUES) - {"srcport"}
     for option, value in VALUES.items():
         plain = Link("vx", vni=88)
@@ -44,7 +44,7 @@ def test_no_option_of_a_device_is_forgotten() -> None:
 def test_no_option_of_a_bridge_is_forgotten() -> None:
     plain = Bridge("br")
     for option in _module.SPECS["bridge"][0]:
-        if option not in ("name", "addresses"):
+        if option not in ("name", "addresses", "adopt"):
             assert Bridges().shell([replace(plain, **{option: VALUES[option]})]) != Bridges().shell([plain]), option
 
 
