@@ -77,10 +77,11 @@ bench-strategy: packages ## playbooks over SSH, by Ansible's strategy and by mit
 bench-throughput: packages ## iperf3 between containers, by each kind of network and by Swarm's overlay
 	$(BIN)/python bench/throughput.py $(or $(SECONDS),2) $(or $(ROUNDS),15) $(or $(NETWORKS),all)
 
-soak: packages $(OLD) ## thirty runs that are killed at a random moment
+soak: packages $(OLD) ## thirty runs that are killed at a random moment, and the boot scripts of 200 random plans
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
+	OVERLAY_PLANS=200 pytest tests/integration/test_boot_plans.py
 
-molecule: packages ## the molecule scenarios: the lab, and three booted machines
+molecule: packages ## the molecule scenarios: the lab, and four booted machines
 	molecule test --all
 
 test: lint check ## everything that has to pass

@@ -244,6 +244,14 @@ probe:
   type: dict
   returned: when O(probe) is given and there is nothing to do on the host
   sample: {containers: {}, answered: 4, missing: []}
+boot:
+  description: Why the next boot would not make the host as it is now (C(warning)), which is a warning too.
+  type: dict
+  returned: when the boot unit had failed before and fails again
+  sample:
+    warning: >-
+      The host is as planned, but the next boot would not make it so: systemctl restart agentless-overlay.service: exit code 1.
+      See what is in its way (journalctl -u agentless-overlay.service), and run this again
 docker_bip:
   description: What Docker says of itself, as of docker_bip.
   type: dict

@@ -69,6 +69,9 @@ def _still(item: Any, name: str = "") -> Any:
             return sorted(one for one in found if one not in _VOLATILE_FLAGS)
         return sorted(found, key=json.dumps) if name != "metrics" else found
     if isinstance(item, dict):
+        if "valid_life_time" in item:
+            # How it was added, not how it is: who puts an address back need not look for a duplicate, which takes a second.
+            item = {key: one for key, one in item.items() if key != "nodad"}
         # Of a port: its number, in another form.
         mortal = _VOLATILE | {"id"} if "designated_port" in item else _VOLATILE
         return {key: _still(one, key) for key, one in item.items() if key not in mortal and "timer" not in key}
@@ -91,6 +94,9 @@ def _learnt(category: str, entry: dict[str, Any]) -> bool:
         if entry["mac"].startswith(("33:33", "01:00:5e")) and "dst" not in entry and "nhid" not in entry:
             return True
         return not (states & {"PERMANENT", "STATIC"} or flags & {"extern_learn", "sticky"})
+    if entry.get("type") == "anycast" and entry.get("protocol") == "kernel":
+        # With an address, if the device forwards by then.
+        return True
     # The kernel makes it from the MAC that the device has when it comes up, and keeps it when that changes.
     own = entry.get("local" if category == "address" else "dst", "")
     return own.startswith("fe80::") and own != "fe80::/64" and len(own) > len("fe80::1234")
@@ -163,10 +169,16 @@ def look() -> Listing:
     """Every thing of each kind, as text that can be compared."""
     found: Listing = {}
     said = _said({**_JSON, **_LINES, "nft": "nft -j list ruleset"})
+    macs: set[str] = set()
     for category in _JSON:
         # The beginning of a list is all that a kernel without VLANs on bridges leaves of it.
         text = said[category].strip()
         things = _flat(category, json.loads(text if text not in ("", "[") else "[]"))
+        if category == "link":
+            macs = {link["address"] for link in things}
+        elif category == "fdb":
+            # A bridge knows the MACs of its ports and its own, and one that both have as that of either.
+            things = [entry for entry in things if entry["mac"] not in macs]
         found[category] = sorted(json.dumps(_still(thing), sort_keys=True) for thing in things if thing)
         if category.startswith("route"):
             found[f"{category} order"] = sorted(_order(things))
@@ -185,3 +197,38 @@ def difference(before: Listing, after: Listing) -> dict[str, dict[str, list[str]
         if was != is_now:
             found[category] = {"gone": sorted((was - is_now).elements()), "come": sorted((is_now - was).elements())}
     return found
+
+
+_NAMES = ("ifname", "dev", "dst", "mac", "local", "id", "table", "family", "grp")
+
+
+def shown(found: dict[str, dict[str, list[str]]]) -> str:
+    """A difference for people: of a thing that is another now, what of it is."""
+    lines = []
+    for category, sides in found.items():
+        come = list(sides["come"])
+        for text in sides["gone"]:
+            twin = next((one for one in come if _name(one) and _name(one) == _name(text)), None)
+            if twin is None:
+                lines.append(f"{category}: gone {text}")
+                continue
+            come.remove(twin)
+            was, is_now = _leaves(json.loads(text)), _leaves(json.loads(twin))
+            keys = sorted(key for key in was | is_now if was.get(key) != is_now.get(key))
+            changes = ", ".join(f"{key} {was.get(key)} -> {is_now.get(key)}" for key in keys)
+            lines.append(f"{category}: {_name(text)}: {changes}")
+        lines += [f"{category}: come {text}" for text in come]
+    return "\n".join(lines)
+
+
+def _name(text: str) -> str:
+    if not text.startswith("{"):
+        return ""
+    thing = json.loads(text)
+    return " ".join(str(thing[name]) for name in _NAMES if name in thing)
+
+
+def _leaves(item: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(item, dict):
+        return {above: item}
+    return {key: value for name, one in item.items() for key, value in _leaves(one, f"{above}.{name}".strip(".")).items()}

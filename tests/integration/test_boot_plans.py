@@ -19,8 +19,8 @@ import pytest
 from labs import Namespace, environment, run
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
 from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
@@ -147,7 +147,7 @@ def script_of(sections: dict[str, Any]) -> str:
 
 def refused(sections: dict[str, Any]) -> str:
     """What the programs of this machine have against the script, tried in a namespace of its own."""
-    return _boot.refused(Host(run=run_program), _boot._parts(_module.validated(sections)))
+    return _boot.refused(Host(run=run_program), _boot.parts_of(_module.validated(sections)))
 
 
 def underlay(namespace: Namespace, number: int) -> None:

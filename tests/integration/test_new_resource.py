@@ -4,8 +4,8 @@
 
 """A resource is one file and one line.
 
-Rules of routing, added to a copy of the collection, are checked, made, undone, reported, taken off and back after a reboot as all
-others are.
+Rules of routing, added to a copy of the collection, are checked, made, undone, reported, taken off and back after a reboot as
+all others are.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from typing import Any
 from decorations import KINDS, Decoration, Dice, Wish
 from inside import Inside, inside
 from labs import Namespace
+from listing import shown
 
 AS_IT_WAS = "the host is as it was"
 HOST = """
@@ -99,7 +100,7 @@ class Trial:
         return self.only in (None, case) and not self.outcome.faults
 
     def fault(self, case: Case, said: Any, found: Any = None) -> None:
-        text = f"{said}\n{json.dumps(found, indent=1)}" if found else str(said)
+        text = f"{said}\n{shown(found)}" if found else str(said)
         self.outcome.faults.append((case, text))
 
     def fails(self, case: Case, wish: Wish) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, Op
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER, _boot
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctls, parts_of
 
 
@@ -58,7 +60,7 @@ def sections(**more: Any) -> dict[str, Any]:
 def boot(systemd: Systemd, wanted: dict[str, Any], undo: bool = False) -> tuple[Host, list[str], list[str]]:
     """One run of this resource: the host, its operations, and what failed."""
     host, resource = Host(run=systemd, rolling_back=undo), _boot.Boot()
-    spec = resource.parse(_module.validated(wanted))
+    spec = _transaction.parse(ORDER, _module.validated(wanted))[resource.name]
     found = resource.read(host, spec, set())
     ops = resource.diff(found, resource.settle(found, spec))
     failures = [

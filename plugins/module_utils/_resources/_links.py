@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -318,6 +318,8 @@ class Links(Resource[Link]):
         attrs = self._attributes(host, link, changed)
         if attrs:
             self._set(host, link.name, {}, attrs)
+        if link.localbypass is False and (before is None or "localbypass" in changed):
+            self._require_localbypass(host, link.name)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
         _ra.write_settings(link.name, link, op.before)
         if "up" in changed:
@@ -367,6 +369,16 @@ class Links(Resource[Link]):
             flags = tuple(one for one in link.port_kept.flags if one[0] != _ports.NEIGH_SUPPRESS)
             port = replace(link.port_kept, flags=flags)
             _ports.put_port(host, host.index(link.name) or 0, port, host.index(link.master or "") or 0)
+
+    @staticmethod
+    def _require_localbypass(host: Host, name: str) -> None:
+        """A kernel passes over an option that it does not have, which would then be a difference for ever."""
+        made = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": host.index(name)}))
+        if made is not None and "IFLA_VXLAN_LOCALBYPASS" not in vxlan_data(made):
+            raise OverlayError(
+                "vxlan_link: %s: the kernel of this host cannot switch localbypass off, which Linux 6.5 and later can. "
+                "Take localbypass out of the options of the device" % name
+            )
 
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))

@@ -11,6 +11,7 @@ tomorrow.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
 
@@ -30,8 +31,11 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._file
     remove_file,
     write_file,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import kept
 
-_HEAD = "# Made by agentless.overlay: the next run of overlay.yml replaces it.\n"
+_MADE = "Made by agentless.overlay: the next run of overlay.yml replaces it."
+_HEAD = "# %s\n" % _MADE
+_XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % _MADE
 # From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
 Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[int]], Any]]
 
@@ -46,21 +50,21 @@ class Manager:
     texts: Texts
     # What judges its files, whether it runs or not.
     check: Tuple[str, ...] = ()
+    # Whether a reload flushes the rules of others: firewalld with its iptables backend empties all of iptables.
+    flushes: bool = False
 
 
 def _zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """What comes out of the tunnel is the overlay's own; DOCKER-USER and Docker decide about it."""
     lines = "".join('  <interface name="%s"/>\n' % device for device in tunnels)
-    return lines and (
-        '<?xml version="1.0" encoding="utf-8"?>\n<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines
-    )
+    return lines and (_XML + '<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines)
 
 
 def _policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """Lets vxlan in, in whatever zone the underlay is; from whom, our own nft table decides."""
     rules = "".join('  <rule><port port="%d" protocol="udp"/><accept/></rule>\n' % port for port in ports)
     return rules and (
-        '<?xml version="1.0" encoding="utf-8"?>\n<policy priority="-100" target="CONTINUE">\n'
+        _XML + '<policy priority="-100" target="CONTINUE">\n'
         "  <short>Overlay network</short>\n"
         '  <ingress-zone name="ANY"/>\n  <egress-zone name="HOST"/>\n%s</policy>\n' % rules
     )
@@ -115,6 +119,7 @@ MANAGERS: Tuple[Manager, ...] = (
         },
         # With one bad file it would start with none of its owner's either.
         ("firewall-offline-cmd", "--check-config"),
+        flushes=True,
     ),
 )
 
@@ -175,4 +180,5 @@ class Managers(Resource[File]):
             host.command(manager.check)
         # One that does not run reads its files when it starts.
         if os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", manager.unit], None)[0]:
-            host.command(manager.reload)
+            with kept(host) if manager.flushes else nullcontext():
+                host.command(manager.reload)

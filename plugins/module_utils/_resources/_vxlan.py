@@ -68,7 +68,12 @@ _HIDDEN = ("kept", "port_kept")
 
 
 def _differs(option: str, found: Any, wanted: Any) -> bool:
-    return _ra.differs(found, wanted) if option in _ra.OPTIONS else wanted != found
+    if option in _ra.OPTIONS:
+        return _ra.differs(found, wanted)
+    if option == "localbypass" and found is None:
+        # A kernel without the option goes past the network too.
+        return wanted is False
+    return bool(wanted != found)
 
 
 @dataclass(frozen=True)
