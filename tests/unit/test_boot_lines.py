@@ -79,8 +79,8 @@ def test_a_kernel_without_localbypass_does_as_if_it_were_on() -> None:
 class Kernel(Session):
     """One that has no localbypass, and passes over it where it is set, as Linux before 6.5."""
 
-    def write_one(self, message: Any) -> None:
-        pass
+    def write(self, messages: Any) -> dict[int, Any]:
+        return {}
 
     def get(self, message: Any) -> Any:
         attrs = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_VXLAN_ID", 88)]})]
