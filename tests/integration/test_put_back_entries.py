@@ -140,3 +140,136 @@ def test_an_fdb_entry_by_a_nexthop_object_becomes_one_by_address(there: Namespac
     assert there.sh("bridge fdb show dev vx1") == before
     there.converge("fdb_entry", pyroute2, **section)
     assert there.sh("bridge fdb show dev vx1").strip() == "02:00:00:00:00:05 dst 10.1.1.6 self permanent"
+
+
+ROUTES = """
+    ip route add 172.16.1.0/24 via 10.88.1.9 dev vx1 onlink metric 5 mtu 1200 advmss 1100 proto static
+    ip route add 172.16.2.0/24 dev vx1 mtu lock 1300 window 9000 rtt 20ms rto_min 50ms initcwnd 20 congctl reno
+    ip route add 172.16.3.0/24 dev vx1 table 4242 proto 44; ip route add 172.16.3.0/24 dev vx1 table 100 metric 3
+    ip route add tos 0x10 172.16.4.0/24 dev vx1 realm 5
+    ip route add local 192.0.2.1/32 dev vx1 table local proto static
+    ip route add 172.16.5.0/24 via inet6 fe80::9 dev vx1
+    ip route add 172.16.6.0/24 dev vx1 src 10.88.1.1 scope link proto bird
+    ip route add 172.16.7.0/24 dev vx1 proto 157 table 77
+    ip route add 172.16.8.0/24 dev vx1 proto static; ip route append 172.16.8.0/24 dev vx1 proto boot
+    ip route append 172.16.8.0/24 via 10.88.1.9 dev vx1 proto boot; ip route append 172.16.8.0/24 dev vx1 mtu 1200
+    ip route add blackhole 172.16.9.0/24; ip route append 172.16.9.0/24 dev vx1
+    ip route add 172.16.10.0/24 dev vx1 proto static; ip route append 172.16.10.0/24 dev eth0 proto static
+    ip route add 172.16.11.0/24 dev eth0 proto static; ip route append 172.16.11.0/24 dev vx1 proto static
+    ip -6 route add fd16:1::/64 dev vx1 expires 5900 metric 7
+    ip -6 route add fd16:2::/64 via fe80::9 dev vx1 metric 12 mtu 1300 hoplimit 9 pref high
+    ip -6 route add fd16:3::/64 dev vx1 table 100 proto 44; ip -6 route add fd16:3::/64 dev vx1 table 4242
+    ip -6 route add local fd16:4::1/128 dev vx1 table local
+    ip -6 route append fd16:5::/64 dev eth0; ip -6 route append fd16:5::/64 dev vx1
+    ip -6 route add default from fd16:6::/64 via fe80::9 dev vx1 table 100
+    ip -6 route add fd16:7::/64 dev vx1 src fd88:1::1
+    ip -4 route add 172.16.12.0/24 encap ip id 5 dst 192.0.2.4 dev vx1 || true"""
+
+
+def all_routes(namespace: Namespace) -> list[str]:
+    """In the order of the kernel's tables, less what it makes by itself, and with a lifetime as about what it was."""
+    found = []
+    for family in "46":
+        for one in namespace.json(f"ip -d -j -{family} route show table all"):
+            if one["protocol"] != "kernel":
+                one["expires"] = one.get("expires", 0) // 1000
+                one["flags"] = [flag for flag in one.get("flags", []) if flag != "linkdown"]
+                found.append(json.dumps(one, sort_keys=True))
+    return found + [line for line in namespace.sh("ip route show table all").splitlines() if " lock " in line]
+
+
+def in_order(routes: list[str]) -> list[str]:
+    """Sorted, but for routes of one place, of which the order is the kernel's."""
+    return sorted(routes, key=lambda one: [json.loads(one)[name] for name in ("dst",)] if one[0] == "{" else ["z" + one])
+
+
+def test_routes_of_all_tables_and_kinds(there: Namespace, pyroute2: str) -> None:
+    there.sh(ROUTES)
+    assert len(all_routes(there)) > 25
+    through_all(there, pyroute2, lambda: in_order(all_routes(there)))
+
+
+NEXTHOPS = """
+    ip nexthop add id 31 via 10.88.1.77 dev vx1 onlink proto 44; ip route add 172.24.1.0/24 nhid 31
+    ip nexthop add id 32 dev vx1; ip route add 172.24.2.0/24 nhid 32 mtu 1200 table 100
+    ip nexthop add id 33 via fe80::80 dev vx1; ip -6 route add fd22:1::/64 nhid 33 metric 9
+    ip nexthop add id 34 via 10.1.1.9 dev eth0
+    ip nexthop add id 9 group 31,3/34; ip route add 172.24.3.0/24 nhid 9
+    ip nexthop add id 8 group 31/32 proto 44; ip route add 172.24.4.0/24 nhid 8 metric 7
+    ip nexthop add id 36 via 10.88.1.78 dev vx1 proto 157; ip route add 172.24.5.0/24 nhid 36 proto 157 table 55
+    ip nexthop add id 37 blackhole; ip route add 172.24.6.0/24 nhid 37"""
+
+
+@pytest.mark.parametrize("compat", [1, 0])
+def test_nexthop_objects_and_groups_and_their_routes(there: Namespace, pyroute2: str, compat: int) -> None:
+    there.sh(f"sysctl -q net.ipv4.nexthop_compat_mode={compat}")
+    there.sh(NEXTHOPS)
+
+    def look() -> list[str]:
+        return listed(there, "ip -d -j nexthop show") + sorted(all_routes(there))
+
+    assert len(look()) == 15
+    through_all(there, pyroute2, look)
+    # The others go on without a device that goes.
+    there.converge("vxlan_link", pyroute2, name="vx1", state="absent")
+    assert there.json("ip -j nexthop show id 9")[0]["group"] == [{"id": 34}]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ip route add 172.21.1.0/24 nexthop via 10.1.1.9 dev eth0 nexthop dev vx1", "172.21.1.0/24 is a route of somebody"),
+        (
+            "ip -6 route add fd21:1::/64 nexthop via fe80::9 dev eth0 nexthop via fe80::9 dev vx1",
+            "fd21:1::/64 is a route of somebody",
+        ),
+        ("ip -6 route add fd21:2::/64 dev vx1; ip -6 route append fd21:2::/64 dev eth0", "fd21:2::/64 is a route of somebody"),
+        (
+            "for dev in eth0 vx1 eth1; do ip route append 172.21.2.0/24 dev $dev; done",
+            "before that over eth1, where it cannot be put back",
+        ),
+        (
+            "ip nexthop add id 1 dev vx1; ip nexthop add id 2 via 10.1.1.9 dev eth0; "
+            "ip nexthop add id 3 group 1/2 type resilient buckets 8",
+            "resilient group of nexthop objects (id 3)",
+        ),
+    ],
+)
+def test_what_cannot_be_put_back_is_refused(there: Namespace, pyroute2: str, command: str, words: str) -> None:
+    there.sh(command)
+
+    def look() -> list[str]:
+        return all_routes(there) + listed(there, "ip -d -j link show vx1") + listed(there, "ip -d -j nexthop show")
+
+    before = look()
+    for check in (True, False):
+        answer = there.module("overlay_host", pyroute2, check=check, fails=True, **wish(port=8472))
+        assert words in answer["msg"] and answer["msg"].endswith("Nothing was changed"), answer["msg"]
+        assert look() == before
+    # What changes in place is as free as before.
+    there.converge("overlay_host", pyroute2, **wish(mtu=1400))
+
+
+def test_a_nexthop_object_of_others_under_our_number(there: Namespace, pyroute2: str) -> None:
+    """On our own device, where it would be as we wish it, but for whose it is."""
+    number = int.from_bytes(bytes((10, 88, 2, 0)), "big")
+    there.sh(f"ip nexthop add id {number} via 10.88.2.0 dev vx1 onlink proto static")
+    before = there.sh("ip nexthop show; ip route show")
+    route = {"dst": "10.88.2.0/24", "gateway": "10.88.2.0", "onlink": True, "device": "vx1"}
+    section = {"entries": [route], "purge": True}
+    for check in (True, False):
+        answer = there.module("route_entry", pyroute2, check=check, fails=True, nexthops="always", **section)
+        assert f"somebody else has a nexthop object of the number {number}" in answer["msg"]
+        assert "ip nexthop del id" in answer["msg"] and there.sh("ip nexthop show; ip route show") == before
+    there.converge("route_entry", pyroute2, nexthops="never", **section)
+    assert before.splitlines()[0] in there.sh("ip nexthop show").splitlines()
+
+
+def test_our_protocol_on_what_we_never_make_is_not_ours(there: Namespace, pyroute2: str) -> None:
+    """A purge takes what has our protocol and our form, from the tables in which ours are."""
+    there.sh("ip route add blackhole 172.30.1.0/24 proto 157; ip route add 172.30.2.0/24 dev eth0 proto 157 table 55")
+    there.sh("ip route add 172.30.3.0/24 proto 157 nexthop via 10.1.1.8 dev eth0 nexthop via 10.1.1.9 dev eth0")
+    before = all_routes(there)
+    there.sh("ip route add 172.30.4.0/24 dev eth0 proto 157")
+    there.converge("route_entry", pyroute2, entries=[], purge=True)
+    assert all_routes(there) == before

@@ -39,8 +39,8 @@ class Host:
     # Runs a program: (arguments, standard input) to (exit code, output, error output).
     run: Any = None
     indexes: Dict[str, Optional[int]] = field(default_factory=dict)
-    # Of what the number of a nexthop object is short for: device, gateway, onlink.
-    nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
+    # Of what the number of a nexthop object is short for: the device, or the devices of a group; gateway, onlink.
+    nexthops: Dict[int, Tuple[Tuple[str, ...], str, bool]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     # Whether the device with an index carries our mark.

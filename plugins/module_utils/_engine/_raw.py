@@ -55,3 +55,13 @@ def only(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute
 def at_device(raw: bytes, index: int) -> bytes:
     """A neighbour or an FDB entry on the device with an interface index. Pure."""
     return raw[:4] + struct.pack("=i", index) + raw[8:]
+
+
+def put(attrs: Iterable[Attribute], number: int, value: bytes) -> List[Attribute]:
+    """With another value of an attribute that is there. Pure."""
+    return [(one, value if one & _NUMBER == number else old) for one, old in attrs]
+
+
+def get(attrs: Iterable[Attribute], number: int) -> bytes:
+    """An attribute's value; empty where it is not there. Pure."""
+    return next((value for one, value in attrs if one & _NUMBER == number), b"")
