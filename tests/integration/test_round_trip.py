@@ -175,7 +175,12 @@ def anew(trial: Trial, dice: Dice, wish: Wish) -> None:
         return
     if purges:
         # What goes with that is asked for.
-        trial.host.converge(wish)
+        said = trial.host.converge(wish).get("error")
+        if said is not None:
+            if "operations failed" in said:
+                trial.fault(case, f"to take away what is not wished: {said}")
+            trial.outcome.refused += 1
+            return
         trial.before = trial.host.look()
     if trial.changes(case, changed, names):
         trial.changes(case, wish)
