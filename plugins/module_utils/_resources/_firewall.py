@@ -28,7 +28,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _iptables, _netfilter, _nft
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, family_of, rules_of
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, by_family, rules_of
 
 _LIST = ["list", "table", "inet", TABLE]
 
@@ -118,8 +118,8 @@ class Firewall(Resource[Item]):
             for rule in rules_of(network):
                 spec.present[rule.key] = rule
             for tunnel in network.get("vxlan") or ():
-                for vtep in network["vteps"]:
-                    spec.tunnels.setdefault((family_of(vtep)[1], tunnel["port"]), []).append(vtep)
+                for family, senders in by_family(network["vteps"]).items():
+                    spec.tunnels.setdefault((family, tunnel["port"]), []).extend(senders)
         return spec
 
     # What is there.
@@ -168,11 +168,13 @@ class Firewall(Resource[Item]):
             if isinstance(entry, Way):
                 kept[key] = replace(entry, stop="") if entry.docker and entry.stop else entry
                 places["%s %s" % (entry.family, CHAIN)] = "%s %s" % (entry.program, CHAIN)
-        for entry in spec.present.values():
-            rule = cast(Rule, entry)
-            if rule.where in places:
-                rule = replace(rule, where=places[rule.where])
-            kept[rule.key] = rule
+        for key, entry in spec.present.items():
+            where = places.get(key[0])
+            if where is not None:
+                entry = replace(cast(Rule, entry), where=where)
+                key = entry.key
+            there = found.get(key)
+            kept[key] = there if there == entry else entry
         return kept
 
     def extra(self, entry: Item, spec: Spec[Item]) -> bool:
