@@ -12,6 +12,7 @@ us vxlan packets.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
@@ -30,6 +31,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _iptables, _netfilter, _nft
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, by_family, rules_of
 
+# How long Docker may take to make its rules again.
+_DOCKER_SECONDS = 5
 _LIST = ["list", "table", "inet", TABLE]
 
 _DOCKER_USER = """\
@@ -253,8 +256,12 @@ class Firewall(Resource[Item]):
 def kept(host: Host) -> Iterator[None]:
     """While somebody loads his firewall anew, which may flush ours: what of ours is gone afterwards is put back."""
     firewall, spec = Firewall(), FirewallSpec(purge_owned=True)
-    before = firewall.read(host, spec, set())
+    before, docker = firewall.read(host, spec, set()), _netfilter.with_docker(host)
     yield
+    # Docker hears of it too, and makes its rules again a moment later.
+    deadline = time.monotonic() + _DOCKER_SECONDS
+    while not docker <= _netfilter.with_docker(host) and time.monotonic() < deadline:
+        time.sleep(0.1)
     ops = [op for op in firewall.diff(firewall.read(host, spec, set()), before) if op.after is not None]
     for failure in firewall.apply(host, ops):
         raise OverlayError("%s; %s" % (failure.op, failure.reason))
