@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Cuts a host's part out of the plan, and sends that part, and nothing else of it, to the host."""
+"""Cuts a host's part out of the plan, and sends that part, and nothing else of it, to the host; or what takes all off it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.plugin_utils._results import planned
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import (
     docker_networks,
@@ -20,6 +21,11 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import
 )
 
 _MODULE = "agentless.overlay.overlay_host"
+
+
+def _nothing() -> dict[str, Any]:
+    """The options of overlay_host that take all that is ours off a host."""
+    return {one.section: list(one.nothing) for one in ORDER if one.options is not None and one.nothing is not None}
 
 
 class ActionModule(ActionBase):
@@ -36,10 +42,29 @@ class ActionModule(ActionBase):
             "allow_renumber": {"type": "bool", "default": False},
             "allow_drops": {"type": "bool", "default": True},
             "defer": {"type": "bool", "default": False},
+            "section": {"type": "str"},
+            "teardown": {"type": "bool", "default": False},
             "nexthops": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
         }
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
+        options = _nothing() if arguments["teardown"] else self._planned(arguments, variables)
+        if arguments["defer"]:
+            options["docker_bip"] = [dict(item, defer=True) for item in options["docker_bip"]]
+        # A keyword check_mode of the task would be templated for each host, and knows of the command line only.
+        self._task.check_mode = self._task.check_mode or arguments["check"]
+        section = arguments["section"]
+        if section:
+            result.update(self._step(section, options, variables))
+        else:
+            result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
+        if arguments["quiet"]:
+            result["changed"] = False
+            result.pop("diff", None)
+        return result
+
+    def _planned(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of overlay_host that the plan has for this host."""
         plan = planned(variables)
         node = str(variables["inventory_hostname"])
         containers = self._containers(variables) if static_networks(plan) else {}
@@ -47,16 +72,33 @@ class ActionModule(ActionBase):
             host_sections(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"]),
             allow_drops=arguments["allow_drops"],
         )
-        if arguments["defer"]:
-            options["docker_bip"] = [dict(item, defer=True) for item in options["docker_bip"]]
         if arguments["probe"]:
             options["probe"] = {"targets": probe_targets(plan, node, {}), "networks": docker_networks(plan)}
-        # A keyword check_mode of the task would be templated for each host, and knows of the command line only.
-        self._task.check_mode = self._task.check_mode or arguments["check"]
-        result.update(self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables))
-        if arguments["quiet"]:
-            result["changed"] = False
-            result.pop("diff", None)
+        return options
+
+    def _step(self, section: str, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+        """One section by itself, by its own module where it has one."""
+        resource = next(one for one in ORDER if one.section == section and one.options is not None)
+        parts = options[section]
+        if section == "boot":
+            # This call sees none of the other sections.
+            rest = {name: value for name, value in options.items() if name in {one.section for one in ORDER} - {section}}
+            parts = [{"sections": part.get("sections") or rest} for part in parts]
+        if resource.alone:
+            calls = [(f"agentless.overlay.{section}", dict(part)) for part in parts]
+        else:
+            calls = [(_MODULE, {section: parts})]
+        # What Docker says, later tasks ask for.
+        told = {key: value for key, value in (variables.get("overlay_converged") or {}).items() if key == "docker_bip"}
+        result: dict[str, Any] = {"changed": False, "operations": [], "diff": [], **told}
+        for module, arguments in calls:
+            said = self._execute_module(module_name=module, module_args=arguments, task_vars=variables)
+            if said.get("failed"):
+                return {**result, **said}
+            changed = result["changed"] or said["changed"]
+            for key in ("operations", "diff"):
+                said[key] = [*result[key], *said[key]]
+            result.update(said, changed=changed)
         return result
 
     @staticmethod

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.plugin_utils._captured import pair, table
 from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import asked, explained, passed
 from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import pair as explain_pair
@@ -52,6 +53,11 @@ def probed_containers(hostvars: Mapping[str, Any], hosts: list[str]) -> dict[str
     return found
 
 
+def section_names(_plan: Mapping[str, Any]) -> list[str]:
+    """The sections of a host's part, in the order in which they are carried out."""
+    return [resource.section for resource in ORDER if resource.options is not None]
+
+
 class FilterModule:
     """Filters of agentless.overlay."""
 
@@ -68,6 +74,7 @@ class FilterModule:
             "matrix_targets": matrix_targets,
             "probe_targets": probe_targets,
             "probed_containers": probed_containers,
+            "section_names": section_names,
             "static_networks": static_networks,
             "tunnel_ports": tunnel_ports,
         }

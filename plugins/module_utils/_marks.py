@@ -10,3 +10,7 @@ from __future__ import annotations
 MARK = "agentless.overlay:"
 # Routes and nexthops that carry this number are ours (rtm_protocol; iproute2 leaves it unnamed).
 ROUTE_PROTOCOL = 157
+# Where flannel tells other programs its subnet, and we in its place.
+SUBNET_ENV = "/run/flannel/subnet.env"
+# How a file of ours begins that knows comments.
+FILE_HEAD = "# Made by agentless.overlay: the next run of overlay.yml replaces it.\n"

@@ -38,6 +38,14 @@ options:
     description: Whether C(daemon.json) stays as it is where Docker has to restart, as in M(agentless.overlay.docker_bip).
     type: bool
     default: false
+  section:
+    description:
+      - Do only what this section of M(agentless.overlay.overlay_host) asks for, by the module of that name where there is one.
+    type: str
+  teardown:
+    description: Whether to take all that is ours off the host instead, by its marks; there need be no plan.
+    type: bool
+    default: false
   nexthops:
     description: When routes use nexthop objects, as with M(agentless.overlay.route_entry).
     type: str

@@ -10,11 +10,10 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import FILE_HEAD, MARK, SUBNET_ENV
 
 # What is for all: the key of head-end replication in an FDB.
 ZERO_MAC = "00:00:00:00:00:00"
-SUBNET_ENV = "/run/flannel/subnet.env"
 # Whoever could send a router advertisement to a device of ours is a container or a peer, not a router of the host's.
 NO_ADVERTISEMENTS = {"accept_ra": 0, "autoconf": 0}
 Sections = dict[str, list[dict[str, Any]]]
@@ -61,6 +60,9 @@ def host_sections(
             _flat(sections, network, node)
     _forwarding(sections, mine)
     _managers(sections, mine)
+    if not sections["files"]:
+        # Of a network that was routed.
+        sections["files"].append({"path": SUBNET_ENV, "state": "absent"})
     if nexthops != "auto":
         sections["route_entry"][0]["nexthops"] = nexthops
     if not sections["docker_bip"]:
@@ -232,7 +234,7 @@ def _attach_routed(sections: Sections, network: Mapping[str, Any], own: Mapping[
         f"{words[_version(cidr)]}_NETWORK={cidr}\n{words[_version(cidr)]}_SUBNET={gateway}\n"
         for cidr, gateway in zip(network["cidrs"], gateways)
     ]
-    content = "".join(lines) + f"FLANNEL_MTU={network['mtu']}\nFLANNEL_IPMASQ=true\n"
+    content = FILE_HEAD + "".join(lines) + f"FLANNEL_MTU={network['mtu']}\nFLANNEL_IPMASQ=true\n"
     sections["files"].append({"path": SUBNET_ENV, "content": content})
     if network["attach"] == "host":
         return

@@ -27,6 +27,8 @@ class Mutation:
     may: tuple[Drift, ...] = ()
     # How what is others' is taken back.
     undo: str = ""
+    # Whether what comes back has another number or MAC.
+    anew: bool = False
 
     def hides(self, other: Mutation) -> bool:
         short, long = sorted((self.place, other.place), key=len)
@@ -36,7 +38,12 @@ class Mutation:
 def mutations(sections: Sections, chance: random.Random, nexthops: bool, managed: list[str]) -> list[Mutation]:
     """One of each kind, of entries of a host's part of the plan; C(managed) are files for other managers."""
     number = str(chance.randrange(10, 100))
-    found = [*_tunnels(sections, chance, number), *_bridges(sections, number), *_sandboxes(sections), *_firewall(chance)]
+    found = [
+        *_tunnels(sections, chance, number, nexthops),
+        *_bridges(sections, number),
+        *_sandboxes(sections),
+        *_firewall(chance),
+    ]
     if nexthops:
         found += _nexthops(sections, chance)
     return [*found, *_files(managed), *_docker(), *_others(number)]
@@ -49,7 +56,7 @@ def _lost(sections: Sections, device: str) -> tuple[Drift, ...]:
     return (*((kind, "missing", device + " ") for kind in kinds), *(("route_entry", "missing", dst) for dst in dsts))
 
 
-def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator[Mutation]:
+def _tunnels(sections: Sections, chance: random.Random, number: str, nexthops: bool) -> Iterator[Mutation]:
     for link in sections["vxlan_link"][0]["entries"]:
         device = link["name"]
         lost, wrong = _lost(sections, device), (("vxlan_link", "wrong", device),)
@@ -64,7 +71,11 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
             "local": "type vxlan local 192.168.65.99",
             "ageing": "type vxlan ageing 77",
             "ttl": "type vxlan ttl 9",
-            **({"out of its bridge": "nomaster"} if "master" in link else {}),
+            "tos": "type vxlan tos 0x10",
+            "df": "type vxlan df set",
+            "remote": "type vxlan remote 192.168.65.96",
+            **({"out of its bridge": "nomaster"} if "master" in link else {"in a bridge": "master br.90"}),
+            **({"neigh_suppress": "type bridge_slave neigh_suppress on"} if "master" in link else {}),
         }.items():
             yield Mutation(f"{device} {name}", f"ip link set {device} {command}", device, wrong, lost)
         yield Mutation(f"{device} accept_ra", f"echo 1 >{settings}/accept_ra", device, wrong)
@@ -85,6 +96,9 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
         for address in link["addresses"]:
             must = (("address", "missing", f"{device} {address}"),)
             yield Mutation(f"{device} address missing", f"ip address del {address} dev {device}", device, must, lost)
+            command = f"ip address change {address} dev {device} valid_lft 5900 preferred_lft 5900"
+            must = (("address", "wrong", f"{device} {address}"),)
+            yield Mutation(f"{device} address that expires", command, device, must)
     for part in sections["neigh_entry"]:
         device = part["device"]
         for entry in chance.sample(part["entries"], 1):
@@ -92,6 +106,7 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
             for name, command, kind in (
                 ("missing", f"ip neigh del {dst} dev {device}", "missing"),
                 ("wrong", f"ip neigh replace {dst} dev {device} lladdr 02:00:00:00:00:{number}", "wrong"),
+                ("noarp", f"ip neigh replace {dst} dev {device} lladdr {entry['lladdr']} nud noarp", "missing"),
             ):
                 yield Mutation(f"{device} neighbour {name}", command, key, (("neigh_entry", kind, key),))
         extra = f"ip neigh add 10.99.0.{number} dev {device} lladdr 02:00:00:00:00:02"
@@ -133,6 +148,12 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
             yield Mutation("route wrong", command, place, (("route_entry", "wrong", dst),))
             command = f"ip route replace {dst} dev eth0 scope link proto 157"
             yield Mutation("route elsewhere", command, place, (("route_entry", "wrong", dst),))
+            command = f"ip route prepend {dst} dev eth0 scope link"
+            yield Mutation("route behind another", command, place, (("route_entry", "extra", dst),))
+            if not nexthops:
+                way = f"via {route['gateway']}" + (f" dev {route['device']} onlink" if route.get("device") else "")
+                command = f"ip route replace {dst} {way} proto 157 mtu 1200"
+                yield Mutation("route metrics", command, place, (("route_entry", "wrong", dst),))
     for way in ("dev vxlan.88", "dev eth0", "via 192.168.65.1 metric 9"):
         place = "vxlan.88 extra" if "vxlan" in way else "extra"
         dst = f"10.97.{number}.0/24"
@@ -174,7 +195,7 @@ def _bridges(sections: Sections, number: str) -> Iterator[Mutation]:
             yield Mutation(f"{device} {name}", f"ip link set {device} {command}", place, wrong, lost)
         yield Mutation(f"{device} accept_ra", f"echo 1 >/proc/sys/net/ipv6/conf/{device}/accept_ra", place, wrong)
         must = (("bridge", "missing", device),)
-        yield Mutation(f"{device} deleted", f"ip link del {device}", place, must, (*lost, *ports))
+        yield Mutation(f"{device} deleted", f"ip link del {device}", place, must, (*lost, *ports), anew=not bridge.get("mac"))
         for address in bridge["addresses"]:
             must = (("address", "missing", f"{device} {address}"),)
             yield Mutation(f"{device} address missing", f"ip address del {address} dev {device}", place, must, lost)
@@ -193,7 +214,7 @@ def _sandboxes(sections: Sections) -> Iterator[Mutation]:
             "address": f"ip -n {name} address add 10.94.9.9/16 dev eth0",
         }.items():
             yield Mutation(f"sandbox {what}", command, "MyDocker0", (("sandbox", "wrong", name),))
-        yield Mutation("sandbox gone", f"ip netns del {name}", "MyDocker0", (("sandbox", "missing", name),))
+        yield Mutation("sandbox gone", f"ip netns del {name}", "MyDocker0", (("sandbox", "missing", name),), anew=True)
 
 
 def _firewall(chance: random.Random) -> Iterator[Mutation]:
@@ -236,9 +257,9 @@ def _docker() -> Iterator[Mutation]:
     wrong = (("docker_bip", "wrong", path),)
     yield Mutation("bip edited", f'sed -i \'s/"bip": "10.88/"bip": "10.66/\' {path}', "docker", wrong)
     yield Mutation("mtu edited", f"sed -i 's/1450/1449/' {path}", "docker", wrong)
-    yield Mutation("docker network gone", "docker network rm web", "docker", (("docker_network", "missing", "web"),))
+    yield Mutation("docker network gone", "docker network rm web", "docker", (("docker_network", "missing", "web"),), anew=True)
     command = "docker network rm web; docker network create --label agentless.overlay=web --subnet 10.77.0.0/24 web"
-    yield Mutation("docker network another", command, "docker", (("docker_network", "wrong", "web"),))
+    yield Mutation("docker network another", command, "docker", (("docker_network", "wrong", "web"),), anew=True)
 
 
 def _others(number: str) -> Iterator[Mutation]:

@@ -251,7 +251,8 @@ def test_a_docker_network_of_its_own_leaves_daemon_json_alone() -> None:
     plan = make_plan(networks, nodes)
     assert plan.errors == []
     sections = host_sections(plan.as_dict(), "docker1")
-    assert sections["docker_bip"] == [{"state": "absent"}] and sections["files"] == []
+    assert sections["docker_bip"] == [{"state": "absent"}]
+    assert sections["files"] == [{"path": "/run/flannel/subnet.env", "state": "absent"}]
     assert [item["bridge"] for item in sections["docker_network"]] == ["br.88", "br.89"]
     assert [item["bridge"] for item in sections["firewall"]] == ["br.88", "br.89"]
     assert {target["network"] for target in probe_targets(plan.as_dict(), "docker1", {})} == {"overlay", "more"}

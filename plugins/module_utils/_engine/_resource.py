@@ -173,6 +173,10 @@ class Resource(Generic[E]):
     options: Optional[Options] = None
     # What else the argument spec says of them: mutually_exclusive and the like.
     rules: Mapping[str, Any] = {}
+    # Whether a module of the section's name runs it alone.
+    alone = False
+    # The options that take all that is ours off a host; None where nothing is to be taken off.
+    nothing: Optional[Sequence[Mapping[str, Any]]] = ()
     # Whether it carries out one operation after the other, and none behind one that fails.
     stops = True
     # Whether an entry is replaced by another one without a packet finding neither.

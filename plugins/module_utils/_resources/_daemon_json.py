@@ -88,6 +88,7 @@ class DaemonJson(Resource[Entry]):
     name = section = "docker_bip"
     more_names = (DAEMON,)
     options = _OPTIONS
+    nothing = ({"state": "absent"},)
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Entry]:

@@ -93,6 +93,9 @@ class Fdb(OnDevice[FdbEntry]):
     atomic = True
     remedies = {"EAFNOSUPPORT": "the address must be of the same family as the device's own outer address"}
     options = _OPTIONS
+    alone = True
+    # With its device.
+    nothing = None
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[FdbEntry]:

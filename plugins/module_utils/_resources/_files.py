@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Union
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Union, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -23,6 +23,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, SUBNET_ENV
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class File(Entry):
     path: str
     content: str
     mode: int = 0o644
+
+    @property
+    def marked(self) -> bool:
+        """Whether it says that it is ours."""
+        return MARK.rstrip(":") in self.content
 
     @property
     def key(self) -> Key:
@@ -127,10 +133,28 @@ def _attributes(file: Union[str, int]) -> List[str]:
         return []
 
 
+@dataclass
+class FileSpec(Spec[File]):
+    """And the paths at which a file of somebody else's may be taken over."""
+
+    adopted: Set[str] = field(default_factory=set)
+
+
+def foreign(found: Optional[File], wanted: File) -> bool:
+    """Whether a file with the name of one of ours is somebody else's. Pure.
+
+    One of ours from the time when it did not say so yet is known by its text.
+    """
+    if found is None or found.marked or not wanted.marked:
+        return False
+    return [line for line in wanted.content.splitlines() if not line.startswith("#")] != found.content.splitlines()
+
+
 _OPTIONS: Options = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str"},
     "mode": {"type": "str", "default": "0644"},
+    "adopt": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
@@ -138,11 +162,13 @@ _OPTIONS: Options = {
 class Files(Resource[File]):
     name = section = "files"
     options = _OPTIONS
+    nothing = ({"path": SUBNET_ENV, "state": "absent"},)
     stops = False
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[File]:
-        spec: Spec[File] = Spec()
+        spec = FileSpec()
         for item in sections.get(self.section, ()):
+            spec.adopted |= {item["path"]} if item.get("adopt") else set()
             mode = int(str(item.get("mode") or "0644"), 8)
             spec.add(File(item["path"], item.get("content") or "", mode), item.get("state") or "present", self.name)
         return spec
@@ -150,6 +176,17 @@ class Files(Resource[File]):
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
         files = (read_file(key[0]) for key in set(spec.present) | spec.absent)
         return {entry.key: entry for entry in files if entry is not None}
+
+    def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> Iterable[str]:
+        for key, entry in spec.present.items():
+            if entry.path not in cast(FileSpec, spec).adopted and foreign(found.get(key), entry):
+                yield (
+                    "files: %s is there and is somebody else's: it does not say that this collection made it. Remove it, or "
+                    "set adopt: true (variable overlay_adopt) to replace it" % entry.path
+                )
+
+    def owned(self, entry: File) -> bool:
+        return entry.marked
 
     def extra(self, entry: File, spec: Spec[File]) -> bool:
         return False

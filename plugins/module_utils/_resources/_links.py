@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -98,6 +98,8 @@ class Links(Resource[Link]):
         "EAFNOSUPPORT": "local and remote or group have to be of one family",
     }
     options = _OPTIONS
+    alone = True
+    nothing = ({"entries": [], "purge": True},)
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
@@ -278,6 +280,8 @@ class Links(Resource[Link]):
             attrs += [("IFLA_IFALIAS", "")] if op.before.alias and not link.alias else []
         if attrs:
             self._set(host, name, {}, attrs)
+        if link.localbypass is False and (fresh or "localbypass" in changed):
+            self._require_localbypass(host, name)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
         _ra.write_settings(name, link, op.before)
         if "up" in changed:
@@ -288,6 +292,16 @@ class Links(Resource[Link]):
             self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
         if fresh and link.master is not None:
             _ports.put_flags(host, host.index(name) or 0, link.port_flags)
+
+    @staticmethod
+    def _require_localbypass(host: Host, name: str) -> None:
+        """A kernel passes over an option that it does not have, which would then be a difference for ever."""
+        made = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": host.index(name)}))
+        if made is not None and "IFLA_VXLAN_LOCALBYPASS" not in vxlan_data(made):
+            raise OverlayError(
+                "vxlan_link: %s: the kernel of this host cannot switch localbypass off, which Linux 6.5 and later can. "
+                "Take localbypass out of the options of the device" % name
+            )
 
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))

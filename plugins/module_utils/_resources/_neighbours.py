@@ -63,6 +63,9 @@ class Neighbours(OnDevice[Neighbour]):
     atomic = True
     remedies = {"ENOBUFS": "the kernel's table is full: raise net.ipv4.neigh.default.gc_thresh3"}
     options = _OPTIONS
+    alone = True
+    # With its device.
+    nothing = None
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Neighbour]:

@@ -41,7 +41,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import RTNH_F_ONLINK, Nexthops, Numbers
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import RTNH_F_ONLINK, Numbers
 
 TABLE_MAIN = 254
 RTN_UNICAST = 1
@@ -242,6 +242,8 @@ class Routes(OnDevice[Route]):
     atomic = True
     remedies = {"ENETUNREACH": "the gateway is not reachable through the device: set onlink: true"}
     options = _OPTIONS
+    alone = True
+    nothing = ({"entries": [], "purge": True},)
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Route]:
@@ -347,11 +349,9 @@ class Routes(OnDevice[Route]):
         return op.before is None and not self.owned(op.entry) and error.code == errno.EEXIST
 
     def shell(self, entries: Iterable[Route]) -> List[str]:
-        routes = list(entries)
         # What the nexthop says already, the route must not say.
-        plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in routes)
-        # No section lists the nexthops: they follow from the routes.
-        return Nexthops().shell(Nexthops.of(routes).values()) + batch("ip", ("route replace %s" % one for one in plain))
+        plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in entries)
+        return batch("ip", ("route replace %s" % one for one in plain))
 
     @staticmethod
     def message(host: Host, op: Op[Route]) -> Message:
