@@ -58,8 +58,10 @@ options:
   firewall:
     description:
       - For each network its name (C(network)). With C(cidrs), C(leases), C(devices) and C(bridge), by default C(docker0), what
-        comes from the network is accepted between devices and bridge in the chain DOCKER-USER, and what leaves the network is
-        masqueraded in a table of our own. An empty device stands for any.
+        comes from the network is accepted between devices and bridge at the top of the chain DOCKER-USER, and what leaves the
+        network, multicast excepted, is masqueraded in a table of our own. An empty device stands for any.
+      - Where Docker has its rules in iptables and FORWARD does not lead to DOCKER-USER, or takes packets before, Docker's jump
+        is put at its top.
       - With C(vxlan), a list of C(vni) and C(port), and C(vteps), the underlay addresses of the peers, also who may send us
         packets of these VNIs; those of all others are dropped and counted.
       - With C(cidrs) and no C(leases), what Docker does for a bridge of its own, and C(publish), a list of C(port) and C(to),
@@ -90,7 +92,7 @@ options:
     description:
       - The vxlan C(devices), the C(bridges) and the UDP C(ports) of the overlay. For each of systemd-networkd, udev,
         NetworkManager and firewalld that is installed, files that make it leave them alone or let them pass; one that runs is
-        told to read them.
+        told to read them. What of our rules that flushes is put back at once.
     type: list
     elements: dict
   boot:

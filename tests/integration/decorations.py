@@ -179,7 +179,7 @@ class Dice(random.Random):
             **{"name": name, "vni": number, "port": 4789, "local": "192.168.1.1", "learning": True},
             **{"mac": MAC % (64 + number + 16 * self.randrange(2)), "mtu": self.choice([1400, 1450])},
             **{"alias": f"agentless.overlay:{self.choice('ab')}", "accept_ra": 0, "autoconf": 0},
-            **{"udpcsum": self.random() < 0.8, "gbp": False},
+            **{"udpcsum": self.random() < 0.8, "rsc": False},
         }
         if bridges and self.random() < 0.5:
             return {**entry, "master": self.choice(bridges), "addresses": [], "neigh_suppress": self.random() < 0.5}

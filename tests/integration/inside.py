@@ -117,8 +117,9 @@ def main() -> None:
 
     from ansible_collections.agentless.overlay.plugins.module_utils import _module
     from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
     from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Host, OverlayError
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, OverlayError
     from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
     broken = Broken(ORDER, Failure)

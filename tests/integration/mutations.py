@@ -149,7 +149,7 @@ def _tunnels(sections: Sections, chance: random.Random, number: str, nexthops: b
             command = f"ip route replace {dst} dev eth0 scope link proto 157"
             yield Mutation("route elsewhere", command, place, (("route_entry", "wrong", dst),))
             command = f"ip route prepend {dst} dev eth0 scope link"
-            yield Mutation("route behind another", command, place, (("route_entry", "wrong", dst),))
+            yield Mutation("route behind another", command, place, (("route_entry", "extra", dst),))
             if not nexthops:
                 way = f"via {route['gateway']}" + (f" dev {route['device']} onlink" if route.get("device") else "")
                 command = f"ip route replace {dst} {way} proto 157 mtu 1200"

@@ -145,3 +145,24 @@ def test_the_name_of_a_setting(name: str, path: str) -> None:
 def test_what_is_no_name_of_a_setting(name: str) -> None:
     with pytest.raises(_module.OverlayError, match="not the name of a setting"):
         Sysctls().parse({"sysctl": [{"name": name, "value": 1}]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((1, "", "unshare: unshare failed: Operation not permitted"), ""),
+        ((0, "the trial begins\n", "a warning"), ""),
+        ((1, "the trial begins\n", 'Error: "ttl" is wrong\n'), 'Error: "ttl" is wrong'),
+        ((127, "the trial begins\n", ""), "exit code 127"),
+    ],
+)
+def test_a_script_that_cannot_be_tried_is_not_refused(answer: tuple[int, str, str], said: str) -> None:
+    parts = _boot.parts_of(_module.validated(sections()))
+    assert _boot.refused(Host(run=lambda _args, _stdin: answer), parts) == said
+
+
+def test_a_host_without_unshare_refuses_nothing() -> None:
+    def run(_args: Sequence[str], _stdin: str | None) -> Any:
+        raise FileNotFoundError("unshare")
+
+    assert _boot.refused(Host(run=run), _boot.parts_of(_module.validated(sections()))) == ""

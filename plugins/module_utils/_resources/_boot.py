@@ -163,6 +163,15 @@ def _telling(said: str) -> List[str]:
     return [line for line in lines if line and not line.startswith(("Usage:", "Where:"))][:5]
 
 
+def _journal(host: Host) -> str:
+    """What the unit said last; nothing where nobody keeps it."""
+    try:
+        out = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
+    except OSError:
+        return ""
+    return str(out)
+
+
 _OPTIONS: Options = {"sections": {"type": "dict"}}
 
 
@@ -270,8 +279,7 @@ class Boot(Resource[Union[File, Service]]):
         try:
             host.command(["systemctl", "restart", UNIT])
         except OverlayError as error:
-            said = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
-            reason = "; ".join([str(error), *_telling(said)])
+            reason = "; ".join([str(error), *_telling(_journal(host))])
             # A new script that fails where the last one did not is to blame, and goes. One that failed before this run says
             # nothing against what the run has done for the host: whoever undid that could never mend the host.
             if fresh and not (op.before is not None and op.before.failed):

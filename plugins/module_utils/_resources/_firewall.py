@@ -140,7 +140,9 @@ class Firewall(Resource[Item]):
         if code and "No such file" in err:
             return []
         if code:
-            raise OverlayError("firewall: nft cannot list our table: %s" % err.strip())
+            # 1.0.6 dies of a set that 1.1 has written.
+            why = err.strip() or "it ends with %d, as an older nft than the one that made the table may" % code
+            raise OverlayError("firewall: nft cannot list our table (nft list table inet %s): %s" % (TABLE, why))
         return _nft.listed(out, lambda: host.command(["nft", "-a", "-y", "-s", *_LIST]))
 
     @staticmethod

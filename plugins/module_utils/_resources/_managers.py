@@ -11,6 +11,7 @@ tomorrow.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
@@ -70,6 +71,11 @@ def _policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]
     )
 
 
+_POLICY = "/etc/firewalld/policies/agentless-vxlan.xml"
+# What firewalld has of its own from 0.9, the first that reads policies.
+_POLICIES = "/usr/lib/firewalld/policies"
+_FIREWALLD = "firewalld.service"
+
 MANAGERS: Tuple[Manager, ...] = (
     Manager(
         ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd"),
@@ -110,12 +116,12 @@ MANAGERS: Tuple[Manager, ...] = (
     ),
     Manager(
         ("/usr/sbin/firewalld",),
-        "firewalld.service",
+        _FIREWALLD,
         ("firewall-cmd", "--reload"),
         {
             # Names of at most 17 characters; a zone and a policy may not have the same one.
             "/etc/firewalld/zones/agentless-overlay.xml": _zone,
-            "/etc/firewalld/policies/agentless-vxlan.xml": _policy,
+            _POLICY: _policy,
         },
         # With one bad file it would start with none of its owner's either.
         ("firewall-offline-cmd", "--check-config"),
@@ -153,6 +159,21 @@ class Managers(Resource[File]):
         files = (read_file(path) for manager in MANAGERS for path in manager.texts)
         return {entry.key: entry for entry in files if entry is not None}
 
+    def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[str]:
+        """A firewalld that does not read what would let vxlan in. Not another file: those of zones are their owner's."""
+        policy = spec.present.get((_POLICY,))
+        if policy is None or os.path.isdir(_POLICIES) or not _runs(host, _FIREWALLD):
+            return []
+        named = host.run(["firewall-cmd", "--get-active-zones"], None)[1].splitlines()
+        zones = [line.split()[0] for line in named if line.strip() and not line[0].isspace()] or ["public"]
+        return [
+            "managers: firewalld is older than 0.9 here and reads no policies, by which we would let UDP port %s in. Let it in "
+            "by the underlay's zone: firewall-cmd --permanent --zone=%s --add-port=%s/udp && firewall-cmd --reload"
+            % (port, zones[0], port)
+            for port in re.findall(r'port="(\d+)"', policy.content)
+            if all(host.run(["firewall-cmd", "--zone=" + zone, "--query-port=%s/udp" % port], None)[0] for zone in zones)
+        ]
+
     def extra(self, entry: File, spec: Spec[File]) -> bool:
         return spec.purge_owned
 
@@ -179,6 +200,10 @@ class Managers(Resource[File]):
         if manager.check:
             host.command(manager.check)
         # One that does not run reads its files when it starts.
-        if os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", manager.unit], None)[0]:
+        if _runs(host, manager.unit):
             with kept(host) if manager.flushes else nullcontext():
                 host.command(manager.reload)
+
+
+def _runs(host: Host, unit: str) -> bool:
+    return os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", unit], None)[0]

@@ -47,14 +47,13 @@ def tables(host: Host, family: str) -> Dict[str, Dict[str, Chain]]:
     """
     if not shutil.which(family):
         return {}
-    legacy = _has_legacy(family)
     found = {family: _listed(host, family)}
+    legacy = _has_legacy(family)
     if legacy or not has_docker(found[family]):
         # To ask the legacy program of a table that is not there would make it.
-        for program in (family + "-nft", *((family + "-legacy",) if legacy else ())):
-            path = shutil.which(program)
-            if path and os.path.realpath(path) != os.path.realpath(shutil.which(family) or ""):
-                found[program] = _listed(host, program)
+        other = "-nft" if "nf_tables" not in host.run([family, "-V"], None)[1] else "-legacy" if legacy else ""
+        if other and shutil.which(family + other):
+            found[family + other] = _listed(host, family + other)
     return found
 
 

@@ -223,7 +223,6 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
             value = (value["low"], value["high"])
         values[option] = value
     name = attrs["IFLA_IFNAME"]
-    host.remotes[name] = values["remote"]
     master = attrs.get("IFLA_MASTER")
     port = attributes(attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_SLAVE_DATA") or {"attrs": []})
     suppresses = port.get("IFLA_BRPORT_NEIGH_SUPPRESS")
