@@ -42,7 +42,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
 _HEADER = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index (struct ifaddrmsg)
-_ADDRESS, _LOCAL, _PROTOCOL = 1, 2, 11  # IFA_...
+_ADDRESS, _LOCAL, _FLAGS, _PROTOCOL = 1, 2, 8, 11  # IFA_...
+_AUTOJOIN = 0x400  # IFA_F_MCAUTOJOIN
 _BY_LINK_LOCAL = 3  # IFAPROT_KERNEL_LL
 _IFLA_ADDRESS = 1
 _PROMOTE = "/proc/sys/net/ipv4/conf/%s/promote_secondaries"
@@ -122,6 +123,18 @@ def keep_secondaries(devices: Iterable[str]) -> Iterator[None]:
         for path, value in former.items():
             with open(path, "w", encoding="ascii") as handle:
                 handle.write(value)
+
+
+def leave_groups(host: Host, index: int) -> None:
+    """Before a device goes: remove its addresses that are groups it has joined.
+
+    The kernel would remember that it has, and refuse to join again on the device that takes its place.
+    """
+    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
+    for raw in raws:
+        flags = struct.unpack("=I", _attributes.by_number(raw, _HEADER.size).get(_FLAGS, bytes(4)))[0]
+        if _HEADER.unpack_from(raw)[4] == index and flags & _AUTOJOIN:
+            host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
 
 
 class Addresses(OnDevice[Address]):

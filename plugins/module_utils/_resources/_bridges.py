@@ -39,6 +39,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
     strangers,
@@ -228,6 +229,7 @@ class Bridges(Resource[Bridge]):
     def _apply(host: Host, op: Op[Bridge]) -> None:
         entry = op.entry
         if op.after is None:
+            leave_groups(host, host.index(entry.name) or 0)
             host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
             host.indexes[entry.name] = None
             return
@@ -250,6 +252,8 @@ class Bridges(Resource[Bridge]):
         _ra.write_settings(entry.name, entry, op.before)
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
+        if entry.kept is not None:
+            _kept.put_again(entry.name, entry.kept)
         if entry.options:
             _ports.put_options(host, index, entry.options)
             _ports.put_ports(host, entry.name, entry.ports)

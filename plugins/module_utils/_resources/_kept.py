@@ -80,3 +80,8 @@ def put_kept(host: Host, name: str, kept: Kept) -> None:
     if names:
         named = _attributes.device(index, _attributes.nest(_IFLA_PROP_LIST, *names))
         host.session.write_one(Message(_RTM_NEWLINKPROP, 0, None, raw=named))
+
+
+def put_again(name: str, kept: Kept) -> None:
+    """The same once the device is up, which gives it an IPv6 MTU."""
+    _settings.write_settings(name, kept.settings)

@@ -22,19 +22,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     attributes,
     ifinfmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
     Failure,
     Key,
     Op,
-    Options,
     OverlayError,
     Resource,
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
     strangers,
@@ -51,51 +50,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     option_names,
     shell_lines,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import MAX_NAME, OPTIONS, RULES
 
 _UNTIL_PEERS = "each peer has been converged too"
-MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
-
-
-_LINK: Options = {
-    "name": {"type": "str"},
-    "vni": {"type": "int"},
-    "port": {"type": "int"},
-    "local": {"type": "str"},
-    "remote": {"type": "str"},
-    "group": {"type": "str"},
-    "dev": {"type": "str"},
-    "learning": {"type": "bool"},
-    "ttl": {"type": "int"},
-    "ttl_inherit": {"type": "bool"},
-    "tos": {"type": "int"},
-    "df": {"type": "str", "choices": ["unset", "set", "inherit"]},
-    "flowlabel": {"type": "int"},
-    "ageing": {"type": "int"},
-    "maxaddress": {"type": "int"},
-    "srcport_min": {"type": "int"},
-    "srcport_max": {"type": "int"},
-    "udpcsum": {"type": "bool"},
-    "udp6zerocsumtx": {"type": "bool"},
-    "udp6zerocsumrx": {"type": "bool"},
-    "gbp": {"type": "bool"},
-    "proxy": {"type": "bool"},
-    "rsc": {"type": "bool"},
-    "l2miss": {"type": "bool"},
-    "l3miss": {"type": "bool"},
-    "localbypass": {"type": "bool"},
-    "mac": {"type": "str"},
-    "mtu": {"type": "int"},
-    "alias": {"type": "str"},
-    "master": {"type": "str"},
-    "neigh_suppress": {"type": "bool"},
-    "up": {"type": "bool"},
-    **_ra.SPEC,
-    "addresses": {"type": "list", "elements": "str"},
-    "adopt": {"type": "bool"},
-    **STATE,
-}
-_SRCPORT = ["srcport_min", "srcport_max"]
-_OPTIONS, _RULES = bulk(_LINK, "name", {"mutually_exclusive": [["remote", "group"]], "required_together": [_SRCPORT]})
 
 
 class Links(Resource[Link]):
@@ -104,10 +61,10 @@ class Links(Resource[Link]):
         "EEXIST": "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan",
         "EAFNOSUPPORT": "local and remote or group have to be of one family",
     }
-    options = _OPTIONS
+    options = OPTIONS
     alone = True
     nothing = ({"entries": [], "purge": True},)
-    rules = _RULES
+    rules = RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
         spec: DeviceSpec[Link] = DeviceSpec()
@@ -295,6 +252,7 @@ class Links(Resource[Link]):
     def _delete(host: Host, name: str) -> None:
         index = host.index(name)
         if index is not None:
+            leave_groups(host, index)
             host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": index}))
             host.indexes[name] = None
 
@@ -313,8 +271,9 @@ class Links(Resource[Link]):
             data = encode_data(host, link, changed)
             if data:
                 self._set(host, link.name, {}, [_info(data)])
-        if link.kept is not None and (before is None or before.kept != link.kept):
-            _kept.put_kept(host, link.name, link.kept)
+        kept = link.kept if before is None or before.kept != link.kept else None
+        if kept is not None:
+            _kept.put_kept(host, link.name, kept)
         attrs = self._attributes(host, link, changed)
         if attrs:
             self._set(host, link.name, {}, attrs)
@@ -324,6 +283,8 @@ class Links(Resource[Link]):
         _ra.write_settings(link.name, link, op.before)
         if "up" in changed:
             self._set(host, link.name, {"flags": IFF_UP if link.up else 0, "change": IFF_UP}, [])
+        if kept is not None:
+            _kept.put_again(link.name, kept)
         if link.master is not None:
             self._set_port(host, op, changed)
 

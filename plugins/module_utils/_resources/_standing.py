@@ -23,7 +23,7 @@ _RTM_GETQDISC = 38
 _TCMSG = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 5, 18, 37, 43
 _KIND, _DATA, _PORT_KIND, _PORT_DATA = 1, 2, 4, 5  # IFLA_INFO_...
-_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_XDP_ATTACHED = 3, 34, 2
+_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_BR_MCAST_SNOOPING, _IFLA_XDP_ATTACHED = 3, 34, 23, 2
 # Of a vxlan device what no option of ours is about, and how iproute2 calls it; a flag among them is set by being there.
 _VXLAN = {
     **{21: "remcsumtx", 22: "remcsumrx", 24: "remcsum without partial checksums", 25: "external", 27: "gpe"},
@@ -45,7 +45,7 @@ def standing(host: Host, section: str, effects: Effects, devices: Mapping[str, i
         *_programs(going, links),
         *_unknown(going, links),
         *_queues(host, going),
-        *_groups(host, going),
+        *_groups(host, going, links),
         *_hooks(host, going),
     ]
     for index, thing, remedy in sorted(found):
@@ -69,6 +69,11 @@ def _number(value: Optional[bytes]) -> int:
 
 def _name(link: Mapping[int, bytes]) -> str:
     return link[_IFLA_IFNAME].rstrip(b"\0").decode()
+
+
+def _kind(links: _Links, index: int) -> str:
+    info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
+    return info.get(_KIND, b"").rstrip(b"\0").decode()
 
 
 def _on_top(going: Mapping[int, str], links: _Links, removed: Set[str]) -> _Found:
@@ -98,7 +103,7 @@ def _programs(going: Mapping[int, str], links: _Links) -> _Found:
 def _unknown(going: Mapping[int, str], links: _Links) -> _Found:
     for index, name in going.items():
         info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
-        if info.get(_KIND, b"").rstrip(b"\0") != b"vxlan":
+        if _kind(links, index) != "vxlan":
             continue
         data = _attributes.by_number(info.get(_DATA, b""))
         words = [word for number, word in _VXLAN.items() if number in data and (not data[number] or any(data[number]))]
@@ -118,12 +123,19 @@ def _queues(host: Host, going: Mapping[int, str]) -> _Found:
                 yield index, "it has a qdisc %s with what hangs on it" % kind, remedy
 
 
-def _groups(host: Host, going: Mapping[int, str]) -> _Found:
+def _groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
     groups = _multicast.read_groups(host)
     for index, name in going.items():
         # A vxlan device's own, not those that it has as a port of a bridge.
-        if index in groups.get(index, {}) and groups[index][index]:
+        if groups.get(index, {}).get(index) and _kind(links, index) == "vxlan":
             yield index, "it has multicast groups of its own", "See bridge mdb show dev %s, and remove them" % name
+        for bridge in groups:
+            info = _attributes.by_number(links.get(bridge, {}).get(_IFLA_LINKINFO, b""))
+            snooping = _attributes.by_number(info.get(_DATA, b"")).get(_IFLA_BR_MCAST_SNOOPING)
+            if snooping == b"\0" and (bridge == index or index in groups[bridge]):
+                # The kernel takes none while it does not look for them.
+                remedy = "Remove them (bridge mdb), or ip link set dev %s type bridge mcast_snooping 1"
+                yield index, "it has multicast groups on a bridge without snooping", remedy % _name(links[bridge])
 
 
 def _hooks(host: Host, going: Mapping[int, str]) -> _Found:
