@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -173,3 +174,21 @@ def test_a_purge_takes_our_own_only(wired: Namespace, pyroute2: str) -> None:
     assert [route["dst"] for route in ours] == ["10.88.8.0/24"]
     wired.converge("route_entry", pyroute2, entries=[], purge=True)
     assert routes(wired) == others
+
+
+def test_a_table_that_never_stands_still(wired: Namespace, pyroute2: str) -> None:
+    """As on a router with BGP: each dump of IPv6 routes is interrupted by a change of somebody else's."""
+    wired.sh("ip link add bgp type bridge; ip link set bgp up")
+    wired.shell("ip -6 -batch - <<END\n" + "".join(f"route add 2001:db8:{n:x}::/64 dev bgp\n" for n in range(9, 6000)) + "END")
+    lines = "".join(f"route {do} 2001:db8:{n:x}:1::/64 dev bgp\n" for n in range(9, 300) for do in ("add", "del"))
+    script = f"while true; do ip -6 -force -batch - <<END\n{lines}END\ndone"
+    job = subprocess.Popen(["nsenter", f"--net=/run/netns/{wired.name}", "sh", "-c", script])
+    try:
+        section = {"entries": [{**ROUTE, "device": "eth0"}], "purge": True}
+        wired.converge("route_entry", pyroute2, **section)
+        done = wired.module("route_entry", pyroute2, **section)
+        assert not done["changed"] and done["counters"]["route_entry"]["dumps"] > 1
+    finally:
+        job.kill()
+        job.wait()
+    assert [one["dst"] for one in wired.json("ip -j -6 route show proto 157")] == [ROUTE["dst"]]

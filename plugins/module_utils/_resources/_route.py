@@ -153,7 +153,7 @@ def devices_over(host: Host, row: Mapping[str, Any]) -> Tuple[str, ...]:
     if number in host.nexthops:
         return host.nexthops[number][0]
     if "RTA_MULTIPATH" in row:
-        return tuple([host.name(index) for index in _hops(row["raw"])])
+        return tuple([host.name(index) for index in hops_of(row)])
     return (host.name(row["RTA_OIF"]),) if row.get("RTA_OIF") else ()
 
 
@@ -188,9 +188,9 @@ def expires_in(row: Mapping[str, Any]) -> int:
     return max(1, -(-left // _HERTZ)) if left else 0
 
 
-def _hops(raw: bytes) -> List[int]:
-    """The interface indexes of several next hops."""
-    return [_HOP.unpack_from(hop)[3] for hop in _each_hop(_raw.get(_raw.split(raw, _HEADER.size)[1], _MULTIPATH))]
+def hops_of(row: Mapping[str, Any]) -> List[int]:
+    """The interface indexes of a row's several next hops."""
+    return [_HOP.unpack_from(hop)[3] for hop in _each_hop(_raw.get(_raw.split(row["raw"], _HEADER.size)[1], _MULTIPATH))]
 
 
 def _each_hop(data: bytes) -> List[bytes]:
@@ -264,13 +264,17 @@ class Advertised:
     host: Optional[Host]
     _prefixes: Optional[Set[Tuple[str, int]]] = None
 
+    def may_be(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row may be one, as far as it tells itself."""
+        if self.host is None or row["family"] != socket.AF_INET6 or row["proto"] not in (RA, KERNEL):
+            return False
+        return bool(row.get("RTA_OIF")) and not row.get("RTA_DST", "").startswith(("fe80:", "ff"))
+
     def left(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of a dump is one."""
-        index = row.get("RTA_OIF")
-        if self.host is None or row["family"] != socket.AF_INET6 or row["proto"] not in (RA, KERNEL) or not index:
+        if self.host is None or not self.may_be(row) or not self.host.carries_mark(row["RTA_OIF"]):
             return False
-        if row.get("RTA_DST", "").startswith(("fe80:", "ff")) or not self.host.carries_mark(index):
-            return False
+        index = row["RTA_OIF"]
         return row["proto"] == RA or expires_in(row) > 0 or (slot_of(row)[1], index) in self._announced(self.host)
 
     def _announced(self, host: Host) -> Set[Tuple[str, int]]:

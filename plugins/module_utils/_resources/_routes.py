@@ -49,8 +49,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._rout
     Advertised,
     Route,
     decode_route,
-    devices_over,
     encode_route,
+    hops_of,
     slot_of,
 )
 
@@ -199,9 +199,11 @@ class Routes(OnDevice[Route]):
 
     def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
         view = _View(host, cast(RouteSpec, spec), {host.index(device) for device in devices} - {None}, devices)
-        rows = [row for table in view.asked() for row in view.dump(table)]
         found: Dict[Key, Route] = {}
-        for row, leftover in view.chosen(rows):
+        for row in view.rows():
+            leftover = view.advertised.left(row)
+            if not leftover and not view.matters(row):
+                continue
             entry = decode_route(host, row)
             if leftover:
                 entry = replace(entry, leftover=True)
@@ -327,57 +329,59 @@ class _View:
     indexes: Set[Optional[int]]
     devices: Set[str]
     slots: Set[Key] = field(default_factory=set)
+    # In which there is something on such a device.
+    shaken: Set[Key] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.slots = set(self.spec.present) | self.spec.absent
         self.advertised = Advertised(self.host if self.spec.purge_owned else None)
 
-    def asked(self) -> List[int]:
-        """The tables to be dumped; 0 for all: what is on a device that is shaken may be in any."""
-        return [0] if self.indexes else sorted(self.spec.tables)
+    def rows(self) -> List[Dict[str, Any]]:
+        """The rows that count."""
+        # What is on a device that is shaken may be in any table.
+        tables = [0] if self.indexes else sorted(self.spec.tables)
+        found = [row for table in tables for row in self._dump(table)]
+        # With it, all that the kernel has in the same places: it comes back in its order.
+        self.shaken = {slot_of(row) for row in found if self._is_on_shaken(row)} if self.indexes else set()
+        return self._dump(0) if self.shaken else found
 
-    def dump(self, table: int) -> List[Dict[str, Any]]:
-        """The routes of a table."""
+    def _dump(self, table: int) -> List[Dict[str, Any]]:
         # A purge finds what is ours in both families, whatever is listed.
         versions = {":" in slot[1] for slot in self.slots}
         both = self.indexes or self.spec.purge_owned or self.spec.purge_devices or len(versions) != 1
         family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
-        # Not by protocol: somebody else's route to a destination of ours has to be seen.
-        message = Message(
-            RTM_GETROUTE, 0, rtmsg, {"family": family, "table": min(table, 255)}, [("RTA_TABLE", table)] if table else []
-        )
-        rows = self.host.session.rows(message, ATTRIBUTES)
-        return [
-            row
-            for row in rows
-            if row["family"] in _FAMILIES
-            and not row["flags"] & RTM_F_CLONED
-            and (not table or row.get("RTA_TABLE", row["table"]) == table)
-        ]
+        fields = {"family": family, "table": min(table, 255)}
+        message = Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)] if table else [])
+        return self.host.session.rows(message, ATTRIBUTES, lambda row: self._counts(row, table))
 
-    def chosen(self, rows: Sequence[Mapping[str, Any]]) -> Iterable[Tuple[Mapping[str, Any], bool]]:
-        """The rows that count, and whether a router advertisement left them there."""
-        # With those that are on a device that is shaken all that the kernel has in the same places: they come back in order.
-        shaken = {slot_of(row) for row in rows if self._is_on_shaken(row)} if self.indexes else set()
-        for row in rows:
-            if self.advertised.left(row):
-                yield row, True
-            elif self._is_wanted(row) or shaken and slot_of(row) in shaken and not self._comes_back(row):
-                yield row, False
+    def _counts(self, row: Mapping[str, Any], table: int) -> bool:
+        # It asks nobody: the kernel is telling the next one.
+        if row["family"] not in _FAMILIES or row["flags"] & RTM_F_CLONED:
+            return False
+        if table and row.get("RTA_TABLE", row["table"]) != table:
+            return False
+        return self.matters(row) or self.advertised.may_be(row)
 
-    def _is_wanted(self, row: Mapping[str, Any]) -> bool:
+    def matters(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is of interest, whoever made it."""
         if row["proto"] == ROUTE_PROTOCOL and row.get("RTA_TABLE", row["table"]) in self.spec.tables:
             return True
-        return slot_of(row) in self.slots
-
-    def _comes_back(self, row: Mapping[str, Any]) -> bool:
-        """Whether the kernel made it on a device, and makes it again with the next one."""
-        return row["proto"] in AUTOMATIC and row.get("RTA_OIF") in self.indexes
+        # Not by protocol: somebody else's route to a destination of ours has to be seen.
+        slot = slot_of(row)
+        if slot in self.slots:
+            return True
+        if not self.indexes:
+            return False
+        # What the kernel made on a device it makes again with the next one.
+        comes_back = row["proto"] in AUTOMATIC and row.get("RTA_OIF") in self.indexes
+        return self._is_on_shaken(row) or slot in self.shaken and not comes_back
 
     def _is_on_shaken(self, row: Mapping[str, Any]) -> bool:
         if row["proto"] in AUTOMATIC:
             return False
         if row.get("RTA_OIF") in self.indexes:
             return True
-        several = "RTA_MULTIPATH" in row or "RTA_NH_ID" in row
-        return several and not self.devices.isdisjoint(devices_over(self.host, row))
+        over = self.host.nexthops.get(row.get("RTA_NH_ID", 0))
+        if over is not None:
+            return not self.devices.isdisjoint(over[0])
+        return "RTA_MULTIPATH" in row and not self.indexes.isdisjoint(hops_of(row))
