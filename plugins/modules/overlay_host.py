@@ -72,7 +72,8 @@ options:
   bridge:
     description:
       - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias), C(addresses), and C(accept_ra) and C(autoconf) as for
-        M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed.
+        M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed. One that is there without our mark
+        is taken over only where C(adopt) is true.
     type: list
     elements: dict
   sandbox:
@@ -119,6 +120,22 @@ options:
         and names each such operation with what it would drop, and until when.
     type: bool
     default: true
+  networks:
+    description:
+      - The overlay networks whose things on the host may change or go. Where something of another one would, the module fails
+        before it touches anything, and names the network. Without this option those of all may.
+    type: dict
+    suboptions:
+      known:
+        description: The names of the networks of this inventory.
+        type: list
+        elements: str
+        required: true
+      remove:
+        description: The names of networks that it no longer has, and that are to go.
+        type: list
+        elements: str
+        default: []
   probe:
     description:
       - What to ping where nothing is to be done on the host, so that an unchanged one needs no other call to be verified. Takes

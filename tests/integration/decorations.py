@@ -89,7 +89,7 @@ ANY = {
     "ip -6 rule add iif D table 100 pref 50N",
     "nft": "nft add table inet otherN; nft 'add chain inet otherN c { type filter hook forward priority 5; }'; "
     "nft add rule inet otherN c iif D counter accept; nft add rule inet otherN c oifname D counter",
-    "nft set": 'nft add table inet set; nft \'add set inet set devs { type iface_index; elements = { "D", "eth0" }; }\'',
+    "nft set": 'nft add table inet setN; nft \'add set inet setN devs { type iface_index; elements = { "D", "eth0" }; }\'',
     "nft ingress": "nft add table netdev sideN; "
     "nft 'add chain netdev sideN c { type filter hook ingress device D priority 0; }'",
 }

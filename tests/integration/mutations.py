@@ -81,7 +81,7 @@ def _tunnels(sections: Sections, chance: random.Random, number: str, nexthops: b
         yield Mutation(f"{device} accept_ra", f"echo 1 >{settings}/accept_ra", device, wrong)
         yield Mutation(f"{device} autoconf", f"echo 1 >{settings}/autoconf", device, wrong)
         yield Mutation(f"{device} deleted", f"ip link del {device}", device, (("vxlan_link", "missing", device),), lost)
-        other = {**link, "local": "192.168.65.3", "vni": 7}
+        other = {"local": "192.168.65.3", "vni": 7000 + link["vni"]}
         yield Mutation(
             f"{device} another vni",
             f"ip link del {device}; ip link add {device} type vxlan id {other['vni']} dstport 4789 local {other['local']}; "
@@ -106,7 +106,7 @@ def _tunnels(sections: Sections, chance: random.Random, number: str, nexthops: b
             for name, command, kind in (
                 ("missing", f"ip neigh del {dst} dev {device}", "missing"),
                 ("wrong", f"ip neigh replace {dst} dev {device} lladdr 02:00:00:00:00:{number}", "wrong"),
-                ("noarp", f"ip neigh replace {dst} dev {device} lladdr {entry['lladdr']} nud noarp", "missing"),
+                ("noarp", f"ip neigh replace {dst} dev {device} lladdr {entry['lladdr']} nud noarp", "wrong"),
             ):
                 yield Mutation(f"{device} neighbour {name}", command, key, (("neigh_entry", kind, key),))
         extra = f"ip neigh add 10.99.0.{number} dev {device} lladdr 02:00:00:00:00:02"
@@ -264,25 +264,25 @@ def _docker() -> Iterator[Mutation]:
 
 def _others(number: str) -> Iterator[Mutation]:
     for name, place, command, undo in (
-        ("route", "", "ip route add 10.200.N.0/24 via 192.168.65.1", "ip route del 10.200.N.0/24"),
-        ("route protocol", "", "ip route add 10.201.N.0/24 dev eth0 proto 44 mtu 1200", "ip route del 10.201.N.0/24"),
-        ("route table", "", "ip route add 10.202.N.0/24 dev eth0 table 100", "ip route flush table 100"),
-        ("route on ours", "vxlan.88", "ip route add 10.203.N.0/24 dev vxlan.88 metric 4", "ip route del 10.203.N.0/24"),
-        ("route blackhole", "", "ip route add blackhole 10.204.N.0/24", "ip route del 10.204.N.0/24"),
-        ("neighbour", "", "ip neigh add 192.168.65.N dev eth0 lladdr 02:00:00:00:00:N", "ip neigh del 192.168.65.N dev eth0"),
-        ("proxy", "vxlan.88", "ip neigh add proxy 10.88.1.N dev vxlan.88", "ip neigh del proxy 10.88.1.N dev vxlan.88"),
-        ("fdb", "", "bridge fdb add 02:00:00:00:07:N dev eth0", "bridge fdb del 02:00:00:00:07:N dev eth0"),
-        ("address", "", "ip address add 10.205.N.1/24 dev eth0", "ip address del 10.205.N.1/24 dev eth0"),
-        ("rule", "", "ip rule add iif vxlan.88 table 100 pref 5N", "ip rule del pref 5N"),
-        ("nexthop", "", "ip nexthop add id N via 192.168.65.1 dev eth0", "ip nexthop del id N"),
-        ("vxlan", "", "ip link add vxlan.7N type vxlan id 7N dstport 4789; ip link set vxlan.7N up", "ip link del vxlan.7N"),
-        ("bridge", "", "ip link add br.7N type bridge; ip link set br.7N up mtu 1400", "ip link del br.7N"),
+        ("route", "", "ip route add 10.200.@.0/24 via 192.168.65.1", "ip route del 10.200.@.0/24"),
+        ("route protocol", "", "ip route add 10.201.@.0/24 dev eth0 proto 44 mtu 1200", "ip route del 10.201.@.0/24"),
+        ("route table", "", "ip route add 10.202.@.0/24 dev eth0 table 100", "ip route flush table 100"),
+        ("route on ours", "vxlan.88", "ip route add 10.203.@.0/24 dev vxlan.88 metric 4", "ip route del 10.203.@.0/24"),
+        ("route blackhole", "", "ip route add blackhole 10.204.@.0/24", "ip route del 10.204.@.0/24"),
+        ("neighbour", "", "ip neigh add 192.168.65.@ dev eth0 lladdr 02:00:00:00:00:@", "ip neigh del 192.168.65.@ dev eth0"),
+        ("proxy", "vxlan.88", "ip neigh add proxy 10.88.1.@ dev vxlan.88", "ip neigh del proxy 10.88.1.@ dev vxlan.88"),
+        ("fdb", "", "bridge fdb add 02:00:00:00:07:@ dev eth0", "bridge fdb del 02:00:00:00:07:@ dev eth0"),
+        ("address", "", "ip address add 10.205.@.1/24 dev eth0", "ip address del 10.205.@.1/24 dev eth0"),
+        ("rule", "", "ip rule add iif vxlan.88 table 100 pref 5@", "ip rule del pref 5@"),
+        ("nexthop", "", "ip nexthop add id @ via 192.168.65.1 dev eth0", "ip nexthop del id @"),
+        ("vxlan", "", "ip link add vxlan.7@ type vxlan id 7@ dstport 4789; ip link set vxlan.7@ up", "ip link del vxlan.7@"),
+        ("bridge", "", "ip link add br.7@ type bridge; ip link set br.7@ up mtu 1400", "ip link del br.7@"),
         ("table", "", "nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 5; }'",
          "nft delete table inet mine"),
-        ("DOCKER-USER", "iptables", "iptables -A DOCKER-USER -s 192.0.2.N -j DROP",
-         "iptables -D DOCKER-USER -s 192.0.2.N -j DROP"),
-        ("iptables", "", "iptables -A INPUT -s 192.0.2.N -j DROP", "iptables -D INPUT -s 192.0.2.N -j DROP"),
-        ("txqueuelen", "vxlan.89", "ip link set vxlan.89 txqueuelen 7N group 5",
+        ("DOCKER-USER", "iptables", "iptables -A DOCKER-USER -s 192.0.2.@ -j DROP",
+         "iptables -D DOCKER-USER -s 192.0.2.@ -j DROP"),
+        ("iptables", "", "iptables -A INPUT -s 192.0.2.@ -j DROP", "iptables -D INPUT -s 192.0.2.@ -j DROP"),
+        ("txqueuelen", "vxlan.89", "ip link set vxlan.89 txqueuelen 7@ group 5",
          "ip link set vxlan.89 txqueuelen 1000 group 0"),
         ("promisc", "vxlan.89", "ip link set vxlan.89 promisc on", "ip link set vxlan.89 promisc off"),
         ("rp_filter", "vxlan.89", "echo 2 >/proc/sys/net/ipv4/conf/vxlan.89/rp_filter",
@@ -291,12 +291,12 @@ def _others(number: str) -> Iterator[Mutation]:
          "ip link set vxlan.90 type bridge_slave hairpin off cost 100"),
         ("bridge option", "vxlan.90", "ip link set br.90 type bridge ageing_time 7700",
          "ip link set br.90 type bridge ageing_time 30000"),
-        ("learnt", "vxlan.90", "bridge fdb add 02:00:00:00:08:N dev vxlan.90 dst 192.168.65.5 self dynamic",
-         "bridge fdb del 02:00:00:00:08:N dev vxlan.90 dst 192.168.65.5 self"),
+        ("learnt", "vxlan.90", "bridge fdb add 02:00:00:00:08:@ dev vxlan.90 dst 192.168.65.5 self dynamic",
+         "bridge fdb del 02:00:00:00:08:@ dev vxlan.90 dst 192.168.65.5 self"),
         ("daemon.json", "docker", "sed -i '1s/{/{ \"debug\": true,/' /etc/docker/daemon.json",
          "sed -i '1s/ \"debug\": true,//' /etc/docker/daemon.json"),
-        ("file", "", "echo x >/run/flannel/N", "rm /run/flannel/N"),
+        ("file", "", "echo x >/run/flannel/@", "rm /run/flannel/@"),
         ("sysctl", "", "sysctl -q net.ipv4.conf.eth0.log_martians=1", "sysctl -q net.ipv4.conf.eth0.log_martians=0"),
     ):  # fmt: skip
-        command, undo = (text.replace("N", number).replace(f"{number}U", "NU") for text in (command, undo))
+        command, undo = (text.replace("@", number) for text in (command, undo))
         yield Mutation(f"others' {name}", command, place or f"others' {name}", undo=undo)

@@ -486,6 +486,13 @@ def test_a_reload_that_flushes_our_rules_does_not_keep_them_away(namespace: Name
     done = namespace.module("overlay_host", wrapper=wrapper, managers=MANAGED, firewall=EVERYTHING)
     assert {op.partition(":")[0] for op in done["operations"]} == {"managers"}
     assert table(namespace) == ours and sorted(namespace.sh("iptables -S; ip6tables -S").splitlines()) == sorted(before)
+    # A Docker that hears of it makes its chains again, and is waited for.
+    namespace.sh(DOCKER.format("iptables").replace("iptables -N DOCKER-USER;", ""))
+    (tmp_path / "firewall-cmd").write_text(f"#!/bin/sh\n{flush}\n{{ sleep 1; iptables -N DOCKER; }} >/dev/null 2>&1 &\n")
+    other = [{**MANAGED[0], "ports": [4789, 4790]}]
+    namespace.module("overlay_host", wrapper=wrapper, managers=other, firewall=EVERYTHING)
+    assert "-N DOCKER\n" in namespace.sh("iptables -S") and table(namespace) == ours
+    assert all("agentless" in rule for rule in chain(namespace)) and len(chain(namespace)) == 6
     # With rules that come in the same run, and with all of it going.
     namespace.module("overlay_host", wrapper=wrapper, managers=MANAGED, firewall=[*EVERYTHING, {**DIRECT, "network": "more"}])
     assert namespace.module("overlay_host", firewall=[*EVERYTHING, {**DIRECT, "network": "more"}])["operations"] == []

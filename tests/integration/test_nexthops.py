@@ -135,8 +135,17 @@ def test_what_thousands_refuse_is_told_in_few_lines(namespace: Namespace) -> Non
     namespace.shell("".join(f"ip nexthop add id {int(gateway)} blackhole\n" for gateway in gateways))
     before = namespace.sh("ip route show; ip neigh show; bridge fdb show; ip nexthop show")
     failed = namespace.module("overlay_host", fails=True, **options)
-    assert "600 of " in failed["msg"] and failed["msg"].endswith("and 580 more") and failed["msg"].count("\n") == 21
+    assert failed["msg"].endswith("and 580 more\nNothing was changed") and failed["msg"].count("\n") == 21
     assert namespace.sh("ip route show; ip neigh show; bridge fdb show; ip nexthop show") == before
+    # And where the kernel refuses thousands: gateways that are on no wire.
+    namespace.shell("ip nexthop flush")
+    options = wanted("never", 600)
+    for entry in options["route_entry"][0]["entries"]:
+        entry["onlink"] = False
+    before = namespace.sh("ip route show; ip neigh show; bridge fdb show")
+    failed = namespace.module("overlay_host", fails=True, **options)
+    assert "operations failed" in failed["msg"] and failed["msg"].endswith("more") and failed["msg"].count("\n") == 21
+    assert namespace.sh("ip route show; ip neigh show; bridge fdb show") == before
 
 
 def test_a_kernel_without_them_gets_plain_routes(namespace: Namespace) -> None:
@@ -266,18 +275,22 @@ def test_all_that_is_read_is_decoded_the_fast_way(namespace: Namespace, version:
     namespace.sh("ip -6 address add fd88::1/64 dev vx nodad; ip -6 neigh add fd88::2 lladdr 02:00:00:00:00:77 dev vx")
     code = """
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _nexthops, _routes
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _fdb, _neighbours, _nexthops, _route
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, Session, ndmsg, nhmsg, rtmsg
 
-neighbour = ("NDA_LLADDR", "NDA_DST", "NDA_PORT", "NDA_VNI")
-routes, nexthops = _routes._ATTRIBUTES, _nexthops._ATTRIBUTES
-asked = [(30, ndmsg, 7, neighbour), (30, ndmsg, 0, neighbour), (26, rtmsg, 0, routes), (106, nhmsg, 0, nexthops)]
+asked = [
+    (30, ndmsg, 7, _fdb._ATTRIBUTES),
+    (30, ndmsg, 0, _neighbours._ATTRIBUTES),
+    (26, rtmsg, 0, _route.ATTRIBUTES),
+    (106, nhmsg, 0, _nexthops._ATTRIBUTES),
+]
 for kind, cls, family, names in asked:
     message = Message(kind, 0, cls, {"family": family}, [])
     quick = Session().rows(message, names)
     slow = Session()._dump(message, lambda data: _netlink._by_pyroute2(cls, data))
     assert len(quick) == len(slow) > 2, (cls, quick, slow)
     for one, other in zip(quick, slow):
+        assert len(one.pop("raw")) >= 8
         assert one == {name: other[name] for name in (*one, *(name for name in names if name in other))}, (one, other)
 
 def never(*_args):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -86,17 +87,21 @@ def test_routes_of_others_are_put_back_beside_each_other(wired: Namespace, pyrou
     else:
         done = wired.converge("vxlan_link", pyroute2, **vxlan(port=8472))
         assert len([operation for operation in done["operations"] if "route_entry: add" in operation]) == 3
-    assert {device: sorted(routes(wired, device)) for device in before} == {
-        device: sorted(lines) for device, lines in before.items()
-    }
+    assert {device: routes(wired, device) for device in before} == before
 
 
 def test_a_route_of_ours_moves_in_one_step_and_of_others_goes_first(wired: Namespace, pyroute2: str) -> None:
     wired.converge("vxlan_link", pyroute2, **vxlan())
     wired.sh("ip -6 route add fd88:2::/64 dev eth0 proto static; ip -4 route add 10.88.2.0/24 via 10.1.1.9 proto static")
     four = {"dst": "10.88.2.0/24", "gateway": "10.88.2.0", "onlink": True}
-    first = {"entries": [{**ROUTE, "device": "vx1"}, {**four, "device": "vx1"}], "purge": True}
+    first = {"entries": [{**ROUTE, "device": "vx1"}, {**four, "device": "vx1", "adopt": True}], "purge": True}
     before = routes(wired)
+    for check in (True, False):
+        answer = wired.module("route_entry", pyroute2, check=check, fails=True, **first)
+        assert "somebody else has a route to fd88:2::/64 (fd88:2::/64 dev eth0 proto static)" in answer["msg"]
+        assert "adopt: true" in answer["msg"] and "10.88.2.0" not in answer["msg"]
+        assert routes(wired) == before
+    first["adopt"] = True
     # What fails afterwards puts the other's back.
     broken = [{"path": "/proc/nowhere/file", "content": "x"}]
     answer = wired.module("overlay_host", pyroute2, fails=True, route_entry=[first], files=broken)
@@ -117,11 +122,11 @@ def test_a_route_of_ours_moves_in_one_step_and_of_others_goes_first(wired: Names
 def test_a_route_of_ours_that_a_device_takes_along_replaces_nobodys(wired: Namespace, pyroute2: str) -> None:
     """The module of the devices alone does not know which routes are wanted: it puts back what was there, and no more."""
     wired.converge("vxlan_link", pyroute2, **vxlan())
-    wired.sh("ip -6 route add fd88:2::/64 dev vx1 proto 157; ip -6 route append fd88:2::/64 dev eth0 proto static")
+    wired.sh("ip -6 route add fd88:2::/64 dev eth0 proto static; ip -6 route append fd88:2::/64 dev vx1 proto 157")
     wired.sh("ip route add 10.88.2.0/24 dev vx1 proto 157; ip route append 10.88.2.0/24 dev eth0 proto static")
-    before = {device: sorted(routes(wired, device)) for device in ("eth0", "vx1")}
+    before = wired.sh("ip -6 route show fd88:2::/64; ip route show 10.88.2.0/24")
     wired.converge("vxlan_link", pyroute2, **vxlan(port=8472))
-    assert {device: sorted(routes(wired, device)) for device in before} == before
+    assert wired.sh("ip -6 route show fd88:2::/64; ip route show 10.88.2.0/24") == before
 
 
 def test_what_the_kernel_made_is_refused_where_ours_shall_be(wired: Namespace, pyroute2: str) -> None:
@@ -169,3 +174,21 @@ def test_a_purge_takes_our_own_only(wired: Namespace, pyroute2: str) -> None:
     assert [route["dst"] for route in ours] == ["10.88.8.0/24"]
     wired.converge("route_entry", pyroute2, entries=[], purge=True)
     assert routes(wired) == others
+
+
+def test_a_table_that_never_stands_still(wired: Namespace, pyroute2: str) -> None:
+    """As on a router with BGP: each dump of IPv6 routes is interrupted by a change of somebody else's."""
+    wired.sh("ip link add bgp type bridge; ip link set bgp up")
+    wired.shell("ip -6 -batch - <<END\n" + "".join(f"route add 2001:db8:{n:x}::/64 dev bgp\n" for n in range(9, 6000)) + "END")
+    lines = "".join(f"route {do} 2001:db8:{n:x}:1::/64 dev bgp\n" for n in range(9, 300) for do in ("add", "del"))
+    script = f"while true; do ip -6 -force -batch - <<END\n{lines}END\ndone"
+    job = subprocess.Popen(["nsenter", f"--net=/run/netns/{wired.name}", "sh", "-c", script])
+    try:
+        section = {"entries": [{**ROUTE, "device": "eth0"}], "purge": True}
+        wired.converge("route_entry", pyroute2, **section)
+        done = wired.module("route_entry", pyroute2, **section)
+        assert not done["changed"] and done["counters"]["route_entry"]["dumps"] > 1
+    finally:
+        job.kill()
+        job.wait()
+    assert [one["dst"] for one in wired.json("ip -j -6 route show proto 157")] == [ROUTE["dst"]]

@@ -175,7 +175,12 @@ def anew(trial: Trial, dice: Dice, wish: Wish) -> None:
         return
     if purges:
         # What goes with that is asked for.
-        trial.host.converge(wish)
+        said = trial.host.converge(wish).get("error")
+        if said is not None:
+            if "operations failed" in said:
+                trial.fault(case, f"to take away what is not wished: {said}")
+            trial.outcome.refused += 1
+            return
         trial.before = trial.host.look()
     if trial.changes(case, changed, names):
         trial.changes(case, wish)
@@ -211,23 +216,22 @@ def attempt(seed: int, kept: Sequence[Decoration] | None = None, only: Case | No
     return outcome
 
 
-def smaller(seed: int, case: Case, tries: int = 30) -> list[Decoration]:
-    """As few decorations as it takes."""
+def smaller(seed: int, case: Case, said: str, tries: int = 30) -> tuple[list[Decoration], str]:
+    """As few decorations as it takes, and what is said then."""
     kept = all_of(seed)
     size = len(kept)
-    while size and tries:
+    while size and tries > 0:
         for start in range(0, len(kept), size):
             less = kept[:start] + kept[start + size :]
             tries -= 1
-            if attempt(seed, less, case).faults:
-                kept = less
-                break
-            if not tries:
+            faults = attempt(seed, less, case).faults
+            if faults:
+                kept, said = less, faults[0][1]
                 break
         else:
             size //= 2
         size = min(size, len(kept))
-    return kept
+    return kept, said
 
 
 def test_what_was_there_is_there_again() -> None:
@@ -245,7 +249,9 @@ def test_what_was_there_is_there_again() -> None:
         hosts["runs refused"] += outcome.refused
         unsupported |= outcome.unsupported
         for case, said in outcome.faults:
-            kept = smaller(seed, case) if len(faults) < shrinks else all_of(seed)
+            kept = all_of(seed)
+            if len(faults) < shrinks:
+                kept, said = smaller(seed, case, said)
             wish = json.dumps(Dice(seed).wish())
             did = "\n".join(f"  {one.kind}: {one.command}" for one in kept)
             faults.append(f"OVERLAY_SEED={seed} OVERLAY_TURNS=1, {case}\nwish: {wish}\ndecorations:\n{did}\n{said}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, Files
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, option_names
 
 # A value of each option that is not what the kernel begins with.
 VALUES: dict[str, Any] = {
@@ -33,13 +33,13 @@ VALUES: dict[str, Any] = {
     **{"alias": "it's", "accept_ra": 0, "autoconf": 0, "master": "br", "neigh_suppress": True, "up": False},
 }
 # Options of the module that tell of others: which remote, which source ports, and what is on the device.
-ELSEWHERE = {"group", "srcport_min", "srcport_max", "addresses", "state"}
+ELSEWHERE = {"group", "srcport_min", "srcport_max", "addresses", "state", "adopt"}
 
 
 def test_no_option_of_a_device_is_forgotten() -> None:
     """What the module takes, the next boot sets too."""
     entry = _module.SPECS["vxlan_link"][0]["entries"]["options"]
-    options = {option.name for option in fields(Link) if option.compare}
+    options = set(option_names())
     assert set(entry) - ELSEWHERE == options - {"srcport"} == set(VALUES) - {"srcport"}
     for option, value in VALUES.items():
         plain = Link("vx", vni=88)
@@ -49,7 +49,7 @@ def test_no_option_of_a_device_is_forgotten() -> None:
 def test_no_option_of_a_bridge_is_forgotten() -> None:
     plain = Bridge("br")
     for option in _module.SPECS["bridge"][0]:
-        if option not in ("name", "addresses"):
+        if option not in ("name", "addresses", "adopt"):
             assert Bridges().shell([replace(plain, **{option: VALUES[option]})]) != Bridges().shell([plain]), option
 
 
@@ -79,8 +79,8 @@ def test_a_kernel_without_localbypass_does_as_if_it_were_on() -> None:
 class Kernel(Session):
     """One that has no localbypass, and passes over it where it is set, as Linux before 6.5."""
 
-    def write_one(self, message: Any) -> None:
-        pass
+    def write(self, messages: Any) -> dict[int, Any]:
+        return {}
 
     def get(self, message: Any) -> Any:
         attrs = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_VXLAN_ID", 88)]})]

@@ -56,6 +56,11 @@ def listed(
             yield {**entry, "device": device}, entry.get("state") or part.get("state") or "present"
 
 
+def few(sentences: Sequence[str], most: int = 20) -> List[str]:
+    """As many as somebody reads, and how many more there are."""
+    return [*sentences[:most], *(["and %d more" % (len(sentences) - most)] if len(sentences) > most else [])]
+
+
 class OnDevice(Resource[E]):
     """A resource whose entries each name their device, and are written with one message each."""
 

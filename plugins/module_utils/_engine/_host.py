@@ -39,10 +39,8 @@ class Host:
     # Runs a program: (arguments, standard input) to (exit code, output, error output).
     run: Any = None
     indexes: Dict[str, Optional[int]] = field(default_factory=dict)
-    # Of a vxlan device the outer address that the kernel itself made an FDB entry for.
-    remotes: Dict[str, Optional[str]] = field(default_factory=dict)
-    # Of what the number of a nexthop object is short for: device, gateway, onlink.
-    nexthops: Dict[int, Tuple[str, str, bool]] = field(default_factory=dict)
+    # Of what the number of a nexthop object is short for: the device, or the devices of a group; gateway, onlink.
+    nexthops: Dict[int, Tuple[Tuple[str, ...], str, bool]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
     # Whether the device with an index carries our mark.
@@ -54,8 +52,12 @@ class Host:
         if device not in self.indexes:
             found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
             self.indexes[device] = found["index"] if found is not None else None
-            self.remotes[device] = vxlan_data(found).get("remote") if found is not None else None
         return self.indexes[device]
+
+    def vxlan(self, device: str) -> Dict[str, Any]:
+        """The vxlan attributes that a device has now, as C(vxlan_data) gives them."""
+        found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
+        return vxlan_data(found) if found is not None else {}
 
     def name(self, index: int) -> str:
         """The name of the device with an interface index."""

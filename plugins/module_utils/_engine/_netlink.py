@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
@@ -50,6 +51,10 @@ _NLM_F_ACK_TLVS, _NLMSGERR_ATTR_MSG = 0x200, 1
 # acknowledgement, the others speak up only if they fail.
 BATCH = 1000
 _BUFFER = 8 * 1024 * 1024
+# How often a table that changes meanwhile is read, and how much longer each time is waited: four seconds in all.
+_ATTEMPTS, _PAUSE = 20, 0.02
+# Of a row, and in all that comes with it.
+_MOVES = ("raw", "RTA_CACHEINFO")
 
 
 @dataclass
@@ -158,6 +163,7 @@ _UNPACKERS: Dict[str, Callable[[bytes], Any]] = {
     "asciiz": lambda data: data.rstrip(b"\0").decode(),
     # Of these it is enough that they are there.
     "*get_nh": bytes,
+    "uint8": bytes,
     "uint16": bytes,
     "hex": bytes,
     "flag": bytes,
@@ -321,18 +327,35 @@ class Session:
         """All objects that match, as pyroute2 decodes them."""
         return self._dump(message, lambda data: _decode(message, data))
 
-    def rows(self, message: Message, names: Sequence[str]) -> List[Dict[str, Any]]:
+    def rows(
+        self, message: Message, names: Sequence[str], matters: Optional[Callable[[Dict[str, Any]], bool]] = None
+    ) -> List[Dict[str, Any]]:
         """The same with only the header's fields and the attributes of these names, for what there are thousands of.
 
         And as C(raw) all of it that follows the netlink header.
+
+        @param matters: which of them are given; what changes among the others does not count
         """
         assert message.cls is not None
         decode = _Decoder.of(message.cls, names)
-        return self._dump(message, lambda data: {**decode(data), "raw": data[16:]})
+        if matters is None:
+            return self._dump(message, lambda data: {**decode(data), "raw": data[16:]})
+        chosen = matters
+
+        def one(data: bytes) -> Optional[Dict[str, Any]]:
+            row = {**decode(data), "raw": data[16:]}
+            return row if chosen(row) else None
+
+        return self._dump(message, one)
 
     def _dump(self, message: Message, decode: Callable[[bytes], Any]) -> List[Any]:
-        """Read again if they changed while they were read."""
-        for _attempt in range(10):
+        """Read again if they changed while they were read; a router's table may never stand still.
+
+        Then what matters of it has to be the same twice: what one such dump leaves out, or tells twice, the next hardly does.
+        """
+        before: List[Any] = []
+        for attempt in range(_ATTEMPTS):
+            time.sleep(_PAUSE * attempt if attempt > 2 else 0)
             self._counter.dumps += 1
             self._open().send(self._encode_once(message, NLM_F_DUMP))
             found, torn = [], False
@@ -348,13 +371,32 @@ class Session:
                     if error:
                         raise error
                     continue
-                found.append(decode(data))
+                one = decode(data)
+                if one is not None:
+                    found.append(one)
             if not torn:
                 return found
-        raise NetlinkError(errno.EAGAIN, "the table changed during each of ten dumps")
+            found, still = _once(found)
+            if still == before and attempt:
+                return found
+            before = still
+        raise NetlinkError(errno.EAGAIN, "the table changed during each of %d dumps" % _ATTEMPTS)
+
+    def dump_raw(self, message: Message) -> List[bytes]:
+        """Of all objects that match what follows the netlink header."""
+        return self._dump(message, lambda data: data[16:])
 
     def get(self, message: Message) -> Any:
         """One object, or None where the kernel has none."""
+        data = self._get(message)
+        return None if data is None else _decode(message, data)
+
+    def get_raw(self, message: Message) -> Optional[bytes]:
+        """Of one object what follows the netlink header, or None where the kernel has none."""
+        data = self._get(message)
+        return None if data is None else data[16:]
+
+    def _get(self, message: Message) -> Optional[bytes]:
         self._counter.requests += 1
         self._open().send(self._encode_once(message, 0))
         for kind, flags, sequence, data in self._replies():
@@ -365,7 +407,7 @@ class Session:
                 if error and error.code not in (errno.ENODEV, errno.ENOENT):
                     raise error
                 return None
-            return _decode(message, data)
+            return data
         return None
 
     def write(self, messages: Sequence[Message]) -> Dict[int, NetlinkError]:
@@ -406,6 +448,15 @@ def _decode(message: Message, data: bytes) -> Any:
     decoded = message.cls(data)
     decoded.decode()
     return decoded
+
+
+def _once(found: Sequence[Any]) -> Tuple[List[Any], List[Any]]:
+    """Without what is there twice; and what of it stands still, as lifetimes do not."""
+    if not all(isinstance(one, dict) and "raw" in one for one in found):
+        # As pyroute2 decodes it.
+        return list(found), list(found)
+    rows = list({one["raw"]: one for one in found}.values())
+    return rows, [{name: value for name, value in one.items() if name not in _MOVES} for one in rows]
 
 
 def _raise_unfinished(data: bytes) -> None:

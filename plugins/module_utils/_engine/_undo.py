@@ -54,9 +54,8 @@ class _Undo:
                 self.unread[name] = str(error) or repr(error)
                 continue
             now[name] = found
-            # Only what this transaction touched goes; what came from elsewhere meanwhile stays.
-            before[name] = {key: entry for key, entry in found.items() if key not in keys}
-            before[name].update(snapshot)
+            # Only what this transaction touched goes; what came from elsewhere meanwhile stays. In the order in which it was.
+            before[name] = {**snapshot, **{key: one for key, one in found.items() if key not in keys and key not in snapshot}}
         return now, before
 
     def _read(self, resource: Resource[Any], snapshot: Dict[Key, Any], keys: Set[Key]) -> Dict[Key, Any]:

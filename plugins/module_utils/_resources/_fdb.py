@@ -9,9 +9,11 @@ Easily mixed up with neighbours: see C(_neighbours).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, cast
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
     address_of,
@@ -35,39 +37,70 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 AF_BRIDGE = 7
-NTF_SELF = 0x02
+NTF_SELF, NTF_EXT_LEARNED, NTF_ROUTER = 0x02, 0x10, 0x80
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80
+_ZERO = "00:00:00:00:00:00"
+# struct ndmsg: of whom, which device, state, flags, type.
+_HEADER = struct.Struct("=BxxxiHBB")
+_NDA_CACHEINFO, _NDA_MASTER = 3, 9
+_ATTRIBUTES = ("NDA_LLADDR", "NDA_DST", "NDA_PORT", "NDA_VNI", "NDA_IFINDEX", "NDA_SRC_VNI", "NDA_NH_ID")
+# The UDP port and the VNI of a device, which its entries have where they say nothing else.
+Home = Tuple[Optional[int], Optional[int]]
 
 
 @dataclass(frozen=True)
 class FdbEntry(Entry):
-    """A permanent entry in a vxlan device's own forwarding table."""
+    """An entry in a vxlan device's own forwarding table that stays until somebody takes it out."""
 
     device: str
     mac: str
     dst: Optional[str]
+    # None where they are the device's own, as the kernel tells it.
     port: Optional[int] = None
     vni: Optional[int] = None
+    # The device that packets leave by, the VNI that they come from, and the nexthop object in place of a destination: others'.
+    via: Optional[str] = None
+    src_vni: Optional[int] = None
+    nhid: Optional[int] = None
+    # All of it as it was found, where it is not just what ours are.
+    raw: bytes = b""
+    # As found: what the device has.
+    home: Home = field(default=(None, None), compare=False)
 
     @property
     def replicates(self) -> bool:
         """Whether the kernel keeps several destinations for this MAC: the all-zero one and groups."""
-        return self.mac == "00:00:00:00:00:00" or bool(int(self.mac[:2], 16) & 1)
+        return self.mac == _ZERO or bool(int(self.mac[:2], 16) & 1)
 
     @property
     def key(self) -> Key:
         # Two unicast entries of one MAC cannot exist: the kernel replaces the first.
         if self.replicates:
-            return (self.device, self.mac, self.dst, self.port, self.vni)
-        return (self.device, self.mac)
+            return (self.device, self.mac, self.dst, self.port, self.vni, self.via, self.src_vni)
+        return (self.device, self.mac) if self.src_vni is None else (self.device, self.mac, self.src_vni)
+
+    def same(self, wanted: FdbEntry) -> bool:
+        # Whether it is called static or permanent makes no difference to a packet.
+        return replace(self, raw=b"") == wanted
+
+    def at(self, home: Home) -> FdbEntry:
+        """The same on a device that has a port and a VNI, in the way the kernel tells it."""
+        port, vni = (None if own == there else own for own, there in zip((self.port, self.vni), home))
+        return self if (port, vni) == (self.port, self.vni) else replace(self, port=port, vni=vni)
 
     def __str__(self) -> str:
-        text = "%s dev %s dst %s" % (self.mac, self.device, self.dst)
-        if self.port is not None:
-            text += " port %d" % self.port
-        if self.vni is not None:
-            text += " vni %d" % self.vni
-        return text + " self permanent"
+        text = "%s dev %s" % (self.mac, self.device)
+        named = ("dst", self.dst), ("nhid", self.nhid), ("port", self.port), ("vni", self.vni)
+        for name, value in (*named, ("src_vni", self.src_vni), ("via", self.via)):
+            if value is not None:
+                text += " %s %s" % (name, value)
+        _family, _index, state, flags, _type = _HEADER.unpack_from(self.raw or _PLAIN)
+        text += " self" + (" router" if flags & NTF_ROUTER else "") + (" extern_learn" if flags & NTF_EXT_LEARNED else "")
+        return text + (" permanent" if state & NUD_PERMANENT else " static" if state & NUD_NOARP else "")
+
+
+_REPLICATING = len(FdbEntry("", _ZERO, None).key)
+_PLAIN = _HEADER.pack(AF_BRIDGE, 0, NUD_PERMANENT, NTF_SELF, 0)
 
 
 @dataclass
@@ -75,6 +108,8 @@ class FdbSpec(Spec[FdbEntry]):
     """And the devices of which not all unicast MACs are known, so that an unlisted one stays."""
 
     unknown: Set[str] = field(default_factory=set)
+    # What the devices shall have that are listed too.
+    homes: Dict[str, Home] = field(default_factory=dict)
 
 
 _FDB: Options = {
@@ -108,25 +143,31 @@ class Fdb(OnDevice[FdbEntry]):
             spec.add(entry, state, self.name)
         return spec
 
+    def derive(self, spec: Spec[FdbEntry], specs: Mapping[str, Spec[Any]]) -> None:
+        links = specs["vxlan_link"].present.values()
+        cast(FdbSpec, spec).homes = {link.name: (link.port, link.vni) for link in links}
+
     def read(self, host: Host, spec: Spec[FdbEntry], devices: Set[str]) -> Dict[Key, FdbEntry]:
         found: Dict[Key, FdbEntry] = {}
         for device in sorted(devices):
             index = host.index(device)
             if index is None:
                 continue
+            vxlan = host.vxlan(device)
+            home, remote = (vxlan.get("IFLA_VXLAN_PORT"), vxlan.get("IFLA_VXLAN_ID")), vxlan.get("remote")
             request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": AF_BRIDGE, "ifindex": index})
-            for row in host.session.rows(request, ("NDA_LLADDR", "NDA_DST", "NDA_PORT", "NDA_VNI")):
-                # Learnt entries come and go by themselves; those of a bridge are the bridge's.
-                if not row["flags"] & NTF_SELF or not row["state"] & (NUD_PERMANENT | NUD_NOARP):
+            for row in host.session.rows(request, _ATTRIBUTES):
+                # Those of a bridge are the bridge's.
+                if not row["flags"] & NTF_SELF or not _stays(row) or "NDA_LLADDR" not in row:
                     continue
-                if "NDA_LLADDR" not in row:
-                    continue
-                entry = FdbEntry(device, row["NDA_LLADDR"], row.get("NDA_DST"), row.get("NDA_PORT"), row.get("NDA_VNI"))
-                if entry.replicates and entry.dst is not None and entry.dst == host.remotes.get(device):
-                    # The device's own remote or group, of which the kernel keeps the entry.
-                    continue
-                found[entry.key] = entry
+                entry = _decode(host, device, home, row)
+                # Of the device's own remote or group the kernel keeps the entry.
+                if remote is None or (entry.mac, entry.dst, entry.port, entry.vni) != (_ZERO, remote, None, None):
+                    found[entry.key] = entry
         return found
+
+    def settle(self, found: Mapping[Key, FdbEntry], spec: Spec[FdbEntry]) -> Dict[Key, FdbEntry]:
+        return super().settle(found, _at_home(found, cast(FdbSpec, spec)))
 
     def shaken(self, effects: Effects) -> Set[str]:
         return effects.shaken - effects.bridges
@@ -137,9 +178,24 @@ class Fdb(OnDevice[FdbEntry]):
     def shell(self, entries: Iterable[FdbEntry]) -> List[str]:
         return batch("bridge", ("fdb %s %s" % ("append" if entry.replicates else "replace", entry) for entry in entries))
 
+    def diff(self, found: Mapping[Key, FdbEntry], wanted: Mapping[Key, FdbEntry]) -> List[Op[FdbEntry]]:
+        ops: List[Op[FdbEntry]] = []
+        for op in super().diff(found, wanted):
+            # The kernel does not replace a destination by a nexthop object, nor that by a destination.
+            if op.before is not None and op.after is not None and (op.before.nhid is None) != (op.after.nhid is None):
+                ops.append(Op(op.resource, op.before, None, early=True))
+                op = replace(op, before=None)
+            ops.append(op)
+        return ops
+
     @staticmethod
     def message(host: Host, op: Op[FdbEntry]) -> Message:
         entry = op.entry
+        # Replacing a unicast destination is atomic; of a replicating MAC it is not supported.
+        how = NLM_F_APPEND if entry.replicates else NLM_F_REPLACE
+        kind, flags = (RTM_DELNEIGH, 0) if op.after is None else (RTM_NEWNEIGH, NLM_F_CREATE | how)
+        if entry.raw:
+            return Message(kind, flags, None, raw=_raw.at_device(entry.raw, host.index(entry.device) or 0))
         fields = {
             "family": AF_BRIDGE,
             "ifindex": host.index(entry.device) or 0,
@@ -155,8 +211,34 @@ class Fdb(OnDevice[FdbEntry]):
                 attrs.append(("NDA_PORT", entry.port))
             if entry.vni is not None:
                 attrs.append(("NDA_VNI", entry.vni))
-        if op.after is None:
-            return Message(RTM_DELNEIGH, 0, ndmsg, fields, attrs)
-        # Replacing a unicast destination is atomic; of a replicating MAC it is not supported.
-        how = NLM_F_APPEND if entry.replicates else NLM_F_REPLACE
-        return Message(RTM_NEWNEIGH, NLM_F_CREATE | how, ndmsg, fields, attrs)
+        return Message(kind, flags, ndmsg, fields, attrs)
+
+
+def _stays(row: Mapping[str, Any]) -> bool:
+    """Whether it is no entry that the device learnt, which come and go by themselves."""
+    return bool(row["state"] & (NUD_PERMANENT | NUD_NOARP) or row["flags"] & NTF_EXT_LEARNED)
+
+
+def _decode(host: Host, device: str, home: Home, row: Mapping[str, Any]) -> FdbEntry:
+    via, src_vni, nhid = row.get("NDA_IFINDEX"), row.get("NDA_SRC_VNI"), row.get("NDA_NH_ID")
+    raw = b""
+    if via or src_vni is not None or nhid or row["state"] != NUD_PERMANENT or row["flags"] != NTF_SELF:
+        head, attrs = _raw.split(row["raw"], _HEADER.size)
+        raw = _raw.join(head, _raw.less(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
+    return FdbEntry(
+        *(device, row["NDA_LLADDR"], row.get("NDA_DST"), row.get("NDA_PORT"), row.get("NDA_VNI")),
+        *(host.name(via) if via else None, src_vni, nhid, raw, home),
+    )
+
+
+def _at_home(found: Mapping[Key, FdbEntry], spec: FdbSpec) -> Spec[FdbEntry]:
+    """The wish with a device's own port and VNI left out, as the kernel leaves them out. Pure."""
+    named = any(one.port is not None or one.vni is not None for one in spec.present.values())
+    if not named and not spec.absent:
+        return spec
+    homes: Dict[str, Home] = {one.device: one.home for one in found.values()}
+    homes.update({name: (home[0] or homes.get(name, home)[0], home[1]) for name, home in spec.homes.items()})
+    unknown: Home = (None, None)
+    folded = [one.at(homes.get(one.device, unknown)) for one in spec.present.values()]
+    absent = {FdbEntry(*key).at(homes.get(key[0], unknown)).key if len(key) == _REPLICATING else key for key in spec.absent}
+    return replace(spec, present={one.key: one for one in folded}, absent=absent)

@@ -12,6 +12,7 @@ us vxlan packets.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
@@ -28,8 +29,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _iptables, _netfilter, _nft
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, family_of, rules_of
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, by_family, rules_of
 
+# How long Docker may take to make its rules again.
+_DOCKER_SECONDS = 5
 _LIST = ["list", "table", "inet", TABLE]
 
 _DOCKER_USER = """\
@@ -118,8 +121,8 @@ class Firewall(Resource[Item]):
             for rule in rules_of(network):
                 spec.present[rule.key] = rule
             for tunnel in network.get("vxlan") or ():
-                for vtep in network["vteps"]:
-                    spec.tunnels.setdefault((family_of(vtep)[1], tunnel["port"]), []).append(vtep)
+                for family, senders in by_family(network["vteps"]).items():
+                    spec.tunnels.setdefault((family, tunnel["port"]), []).extend(senders)
         return spec
 
     # What is there.
@@ -168,11 +171,13 @@ class Firewall(Resource[Item]):
             if isinstance(entry, Way):
                 kept[key] = replace(entry, stop="") if entry.docker and entry.stop else entry
                 places["%s %s" % (entry.family, CHAIN)] = "%s %s" % (entry.program, CHAIN)
-        for entry in spec.present.values():
-            rule = cast(Rule, entry)
-            if rule.where in places:
-                rule = replace(rule, where=places[rule.where])
-            kept[rule.key] = rule
+        for key, entry in spec.present.items():
+            where = places.get(key[0])
+            if where is not None:
+                entry = replace(cast(Rule, entry), where=where)
+                key = entry.key
+            there = found.get(key)
+            kept[key] = there if there == entry else entry
         return kept
 
     def extra(self, entry: Item, spec: Spec[Item]) -> bool:
@@ -251,8 +256,12 @@ class Firewall(Resource[Item]):
 def kept(host: Host) -> Iterator[None]:
     """While somebody loads his firewall anew, which may flush ours: what of ours is gone afterwards is put back."""
     firewall, spec = Firewall(), FirewallSpec(purge_owned=True)
-    before = firewall.read(host, spec, set())
+    before, docker = firewall.read(host, spec, set()), _netfilter.with_docker(host)
     yield
+    # Docker hears of it too, and makes its rules again a moment later.
+    deadline = time.monotonic() + _DOCKER_SECONDS
+    while not docker <= _netfilter.with_docker(host) and time.monotonic() < deadline:
+        time.sleep(0.1)
     ops = [op for op in firewall.diff(firewall.read(host, spec, set()), before) if op.after is not None]
     for failure in firewall.apply(host, ops):
         raise OverlayError("%s; %s" % (failure.op, failure.reason))

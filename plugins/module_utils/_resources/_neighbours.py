@@ -10,10 +10,13 @@ MAC, an FDB entry maps that inner MAC to the outer address it is reached by.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
     address_of,
@@ -35,23 +38,44 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._options
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
-NUD_PERMANENT = 0x80
+NUD_REACHABLE, NUD_STALE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x04, 0x40, 0x80
+NTF_PROXY, NTF_EXT_LEARNED, NTF_ROUTER = 0x08, 0x10, 0x80
+NTF_EXT_MANAGED = 1
+# struct ndmsg: of whom, which device, state, flags, type.
+_HEADER = struct.Struct("=BxxxiHBB")
+_NDA_LLADDR, _NDA_CACHEINFO, _NDA_PROBES = 2, 3, 4
+_ATTRIBUTES = ("NDA_DST", "NDA_LLADDR", "NDA_PROTOCOL", "NDA_FLAGS_EXT")
+_FLAGS = {NTF_PROXY: "proxy", NTF_ROUTER: "router", NTF_EXT_LEARNED: "extern_learn"}
 
 
 @dataclass(frozen=True)
 class Neighbour(Entry):
-    """A permanent neighbour of a device."""
+    """A neighbour of a device that somebody entered: ours are permanent."""
 
     device: str
     dst: str
     lladdr: str
+    # One that this host answers for, which is in a table of its own.
+    proxy: bool = False
+    # All of it as it was found, where it is not just what ours are: others'.
+    raw: bytes = b""
+    # Of one of those the state, which the kernel may change at any time.
+    state: int = field(default=NUD_PERMANENT, compare=False)
 
     @property
     def key(self) -> Key:
-        return (self.device, self.dst)
+        return (self.device, self.dst, "proxy") if self.proxy else (self.device, self.dst)
+
+    def same(self, wanted: Neighbour) -> bool:
+        return bool(self.state & NUD_PERMANENT) and replace(self, raw=b"") == wanted
 
     def __str__(self) -> str:
-        return "%s dev %s lladdr %s permanent" % (self.dst, self.device, self.lladdr)
+        text = "%s dev %s" % (self.dst, self.device) + (" lladdr %s" % self.lladdr if self.lladdr else "")
+        _family, _index, _state, flags, _type = _HEADER.unpack_from(self.raw or bytes(_HEADER.size))
+        text += "".join(" " + word for flag, word in _FLAGS.items() if flags & flag)
+        if self.state & (NUD_PERMANENT | NUD_NOARP) and not self.proxy:
+            return text + (" permanent" if self.state & NUD_PERMANENT else " noarp")
+        return text if flags & (NTF_PROXY | NTF_EXT_LEARNED) else text + " managed"
 
 
 _NEIGHBOUR: Options = {"device": {"type": "str"}, "dst": {"type": "str"}, "lladdr": {"type": "str"}, **STATE}
@@ -83,17 +107,22 @@ class Neighbours(OnDevice[Neighbour]):
             index = host.index(device)
             if index is None:
                 continue
-            request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": socket.AF_UNSPEC}, [("NDA_IFINDEX", index)])
-            for row in host.session.rows(request, ("NDA_DST", "NDA_LLADDR")):
-                # What the kernel learnt by itself, or made for multicast, is not ours.
-                if row["ifindex"] != index or not row["state"] & NUD_PERMANENT:
-                    continue
-                entry = Neighbour(device, row.get("NDA_DST", ""), row.get("NDA_LLADDR", ""))
-                found[entry.key] = entry
+            for flags in (0, NTF_PROXY):
+                fields = {"family": socket.AF_UNSPEC, "flags": flags}
+                for row in host.session.rows(Message(RTM_GETNEIGH, 0, ndmsg, fields, [("NDA_IFINDEX", index)]), _ATTRIBUTES):
+                    if row["ifindex"] == index and _entered(row):
+                        entry = _decode(device, row)
+                        found[entry.key] = entry
         return found
 
+    def extra(self, entry: Neighbour, spec: Spec[Neighbour]) -> bool:
+        # Of others' kinds none is: some daemon keeps them, or a hand that knew what it did.
+        return super().extra(entry, spec) and bool(entry.state & NUD_PERMANENT) and not entry.proxy
+
     def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
-        return {key: entry for key, entry in super().surviving(actual, effects).items() if entry.device not in effects.new_mac}
+        # With a device's MAC all go whose MAC the device was to use, whoever entered them.
+        left = super().surviving(actual, effects)
+        return {key: entry for key, entry in left.items() if entry.proxy or entry.device not in effects.new_mac}
 
     def shell(self, entries: Iterable[Neighbour]) -> List[str]:
         one = "neigh replace %s lladdr %s dev %s nud permanent"
@@ -101,13 +130,49 @@ class Neighbours(OnDevice[Neighbour]):
 
     @staticmethod
     def message(host: Host, op: Op[Neighbour]) -> Message:
-        entry = op.entry
+        entry, index = op.entry, host.index(op.entry.device) or 0
+        kind, flags = (RTM_DELNEIGH, 0) if op.after is None else (RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE)
+        if entry.raw:
+            raw = _raw.at_device(entry.raw, index)
+            return Message(kind, flags, None, raw=raw[:8] + struct.pack("=H", entry.state) + raw[10:])
         fields = {
             "family": socket.AF_INET6 if ":" in entry.dst else socket.AF_INET,
-            "ifindex": host.index(entry.device) or 0,
+            "ifindex": index,
             "state": NUD_PERMANENT,
         }
-        if op.after is None:
-            return Message(RTM_DELNEIGH, 0, ndmsg, fields, [("NDA_DST", entry.dst)])
-        attrs = [("NDA_DST", entry.dst), ("NDA_LLADDR", entry.lladdr)]
-        return Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ndmsg, fields, attrs)
+        attrs = [("NDA_DST", entry.dst)] + ([("NDA_LLADDR", entry.lladdr)] if op.after is not None else [])
+        return Message(kind, flags, ndmsg, fields, attrs)
+
+
+def _entered(row: Mapping[str, Any]) -> bool:
+    """Whether somebody entered it: the kernel did not learn it by itself, nor make it for multicast or a broadcast."""
+    if row["state"] & NUD_PERMANENT or row["flags"] & (NTF_PROXY | NTF_EXT_LEARNED) or _managed(row):
+        return True
+    if not row["state"] & NUD_NOARP:
+        return False
+    lladdr, dst = row.get("NDA_LLADDR", ""), row.get("NDA_DST", "")
+    return bool("NDA_PROTOCOL" in row or lladdr and not int(lladdr[:2], 16) & 1 and not ipaddress.ip_address(dst).is_multicast)
+
+
+def _managed(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("NDA_FLAGS_EXT", 0) & NTF_EXT_MANAGED)
+
+
+def _decode(device: str, row: Mapping[str, Any]) -> Neighbour:
+    dst, lladdr, state, flags = row.get("NDA_DST", ""), row.get("NDA_LLADDR", ""), row["state"], row["flags"]
+    if state == NUD_PERMANENT and not flags and "NDA_PROTOCOL" not in row and "NDA_FLAGS_EXT" not in row:
+        return Neighbour(device, dst, lladdr)
+    head, attrs = _raw.split(row["raw"], _HEADER.size)
+    volatile = [_NDA_CACHEINFO, _NDA_PROBES]
+    stays = state & (NUD_PERMANENT | NUD_NOARP)
+    if not stays and _managed(row):
+        # It is for the kernel to find out.
+        lladdr, state = "", 0
+        volatile.append(_NDA_LLADDR)
+    elif not stays and lladdr:
+        state = NUD_REACHABLE if state == NUD_REACHABLE else NUD_STALE
+    # NTF_USE is a request, and NTF_OFFLOADED the driver's word.
+    flags &= NTF_PROXY | NTF_EXT_LEARNED | NTF_ROUTER
+    family, index = _HEADER.unpack_from(head)[:2]
+    raw = _raw.join(_HEADER.pack(family, index, 0, flags, 0), _raw.less(attrs, volatile))
+    return Neighbour(device, dst, lladdr, bool(flags & NTF_PROXY), raw, state)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -55,6 +55,12 @@ def tables(host: Host, family: str) -> Dict[str, Dict[str, Chain]]:
         if other and shutil.which(family + other):
             found[family + other] = _listed(host, family + other)
     return found
+
+
+def with_docker(host: Host) -> Set[str]:
+    """The programs whose tables have rules of Docker's."""
+    families = (tables(host, family) for family in ("iptables", "ip6tables"))
+    return {program for found in families for program, chains in found.items() if has_docker(chains)}
 
 
 def _listed(host: Host, program: str) -> Dict[str, Chain]:

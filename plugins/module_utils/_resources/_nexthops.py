@@ -15,10 +15,11 @@ import socket
 import struct
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice, few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
@@ -31,14 +32,30 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     NetlinkError,
     nhmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op, Sections, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
+    Entry,
+    Failure,
+    Key,
+    Op,
+    Sections,
+    Spec,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
 WORTH = 500
 RTNH_F_ONLINK = 4
-_ATTRIBUTES = ("NHA_ID", "NHA_OIF", "NHA_GATEWAY", "NHA_GROUP", "NHA_BLACKHOLE", "NHA_ENCAP_TYPE", "NHA_FDB")
+_ATTRIBUTES = ("NHA_ID", "NHA_OIF", "NHA_GATEWAY", "NHA_GROUP", "NHA_GROUP_TYPE", "NHA_BLACKHOLE", "NHA_ENCAP_TYPE", "NHA_FDB")
+# struct nhmsg, and what of a dump the kernel takes: id, group, its type, blackhole, device, gateway, encapsulation, FDB.
+_HEADER = struct.Struct("=BBBBI")
+_NHA_GROUP, _NHA_OIF = 2, 5
+_TAKEN = (1, _NHA_GROUP, 3, 4, _NHA_OIF, 6, 7, 8, 11)
+# struct nexthop_grp: an id, a weight in two parts.
+_MEMBER = struct.Struct("=IBBH")
+_RESILIENT = 1
 
 # Device, gateway, and whether the gateway counts as reachable without a route.
 Hop = Tuple[str, str, bool]
@@ -46,25 +63,34 @@ Hop = Tuple[str, str, bool]
 
 @dataclass(frozen=True)
 class Nexthop(Entry):
-    """A gateway on a device, under a number that routes name."""
+    """A gateway on a device, under a number that routes name; of others also a device alone, a group of them, a blackhole."""
 
     number: int
-    device: str
-    gateway: str
+    device: Optional[str]
+    gateway: str = ""
     onlink: bool = False
     protocol: int = ROUTE_PROTOCOL
+    # All of it as it was found, where it is not ours.
+    raw: bytes = b""
+    # Of a group each member and the device that it leads over, and whether a kernel that shrinks it moves what it carries.
+    members: Tuple[Tuple[int, str], ...] = ()
+    resilient: bool = False
 
     @property
     def key(self) -> Key:
-        return (self.device, self.number)
+        return (self.number,)
 
     @property
     def label(self) -> str:
-        return "%s %s" % (self.device, self.gateway)
+        return "%s %s" % (self.device, self.gateway) if not self.raw else str(self.number)
 
     def __str__(self) -> str:
-        onlink = " onlink" if self.onlink else ""
-        return "id %d via %s dev %s%s proto %d" % (self.number, self.gateway, self.device, onlink, self.protocol)
+        text = "id %d" % self.number
+        if self.members:
+            text += " group %s" % "/".join(str(number) for number, _device in self.members)
+        text += " via %s" % self.gateway if self.gateway else ""
+        text += " dev %s" % self.device if self.device else ""
+        return text + (" onlink" if self.onlink else "") + " proto %d" % self.protocol
 
 
 def number_of(gateway: str) -> int:
@@ -150,35 +176,82 @@ class Nexthops(OnDevice[Nexthop]):
         return {entry.key: entry for entry in found}
 
     def read(self, host: Host, spec: Spec[Nexthop], devices: Set[str]) -> Dict[Key, Nexthop]:
+        try:
+            rows = host.session.rows(Message(RTM_GETNEXTHOP, 0, nhmsg, {}, []), _ATTRIBUTES)
+        except NetlinkError as error:
+            if error.code != errno.EOPNOTSUPP:
+                raise
+            return {}
+        singles = {row["NHA_ID"]: host.name(row["NHA_OIF"]) for row in rows if row.get("NHA_OIF")}
+        near = devices | spec.purge_devices
         found: Dict[Key, Nexthop] = {}
-        indexes = {index: device for index, device in ((host.index(device), device) for device in devices) if index}
-        # Those of a device the kernel sorts out; ours on all devices nobody but us.
-        requests: List[List[Tuple[str, Any]]] = (
-            [[]] if spec.purge_owned else [[("NHA_OIF", index)] for index in sorted(indexes)]
-        )
-        for attrs in requests:
-            try:
-                rows = host.session.rows(Message(RTM_GETNEXTHOP, 0, nhmsg, {}, attrs), _ATTRIBUTES)
-            except NetlinkError as error:
-                if error.code != errno.EOPNOTSUPP:
-                    raise
-                return {}
-            for row in rows:
-                ours = row["protocol"] == ROUTE_PROTOCOL or row.get("NHA_OIF") in indexes
-                # Groups and the like are not ours, whatever they say.
-                if not ours or not row.get("NHA_OIF") or not row.get("NHA_GATEWAY") or "NHA_ENCAP_TYPE" in row:
-                    continue
-                device = indexes.get(row["NHA_OIF"]) or host.name(row["NHA_OIF"])
-                entry = Nexthop(row["NHA_ID"], device, row["NHA_GATEWAY"], bool(row["flags"] & RTNH_F_ONLINK), row["protocol"])
+        host.nexthops.clear()
+        for row in rows:
+            entry = _decode(singles, row)
+            over = tuple([device for _number, device in entry.members]) or (entry.device or "",)
+            host.nexthops[entry.number] = (over, entry.gateway, entry.onlink)
+            ours = entry.protocol == ROUTE_PROTOCOL and not entry.raw and (spec.purge_owned or entry.device in near)
+            if ours or entry.key in spec.present or not devices.isdisjoint(over):
                 found[entry.key] = entry
-        host.nexthops = {entry.number: (entry.device, entry.gateway, entry.onlink) for entry in found.values()}
         return found
 
+    def reach(self, spec: Spec[Nexthop], devices: Set[str]) -> Set[str]:
+        # Its own are found by their numbers: what is asked for besides is what others have on devices that are shaken.
+        return set()
+
+    def reach_back(self, spec: Spec[Nexthop], devices: Set[str], snapshot: Mapping[Key, Nexthop], keys: Set[Key]) -> Set[str]:
+        members = {device for entry in snapshot.values() for _number, device in entry.members}
+        return members | {entry.device for entry in snapshot.values() if entry.device} | devices
+
+    def obstacles(
+        self, host: Host, spec: Spec[Nexthop], found: Mapping[Key, Nexthop], wanted: Mapping[Key, Nexthop]
+    ) -> Iterable[str]:
+        text = (
+            "nexthop: somebody else has a nexthop object of the number %d (%s), which the one via %s on %s would get. Remove "
+            "it (ip nexthop del id %d), or have plain routes (nexthops: never)"
+        )
+        taken = [(found[key], entry) for key, entry in spec.present.items() if key in found and not self.owned(found[key])]
+        return few([text % (one.number, one, entry.gateway, entry.device, one.number) for one, entry in taken])
+
+    def surviving(self, found: Mapping[Key, Nexthop], effects: Effects) -> Dict[Key, Nexthop]:
+        left = {}
+        for key, entry in super().surviving(found, effects).items():
+            lost = [member for member in entry.members if member[1] in effects.lost]
+            # What a device that goes for good takes along is not to be put back: as if nothing had happened.
+            if not lost or any(device in effects.removed for _number, device in entry.members):
+                left[key] = entry
+            elif len(lost) < len(entry.members):
+                members = tuple(member for member in entry.members if member not in lost)
+                left[key] = replace(entry, members=members)
+        return left
+
+    def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Nexthop]) -> Iterable[str]:
+        text = (
+            "nexthop: %s: somebody else has a %sgroup of nexthop objects (id %d) over %s, which %s. Take it out of "
+            "the group first (ip nexthop)"
+        )
+        for entry in found.values():
+            over = {device for _number, device in entry.members}
+            gone, lost = over & effects.removed, over & effects.lost
+            if entry.resilient and (gone or lost):
+                device = min(gone | lost)
+                yield text % (device, "resilient ", entry.number, device, "cannot be put back with all that it remembers")
+            elif gone and lost:
+                yield text % (min(gone), "", entry.number, min(gone), "goes while %s is made again" % min(lost))
+
+    def diff(self, found: Mapping[Key, Nexthop], wanted: Mapping[Key, Nexthop]) -> List[Op[Nexthop]]:
+        # A group after its members.
+        return sorted(super().diff(found, wanted), key=lambda op: bool(op.entry.members))
+
     def owned(self, entry: Nexthop) -> bool:
-        return entry.protocol == ROUTE_PROTOCOL
+        # Groups and the like are not ours, whatever they say.
+        return entry.protocol == ROUTE_PROTOCOL and not entry.raw
 
     def extra(self, entry: Nexthop, spec: Spec[Nexthop]) -> bool:
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+
+    def apply(self, host: Host, ops: Sequence[Op[Nexthop]]) -> List[Failure]:
+        return _onlink.apply(host, ops, self.message)
 
     def shell(self, entries: Iterable[Nexthop]) -> List[str]:
         return batch("ip", ("nexthop replace %s" % entry for entry in entries))
@@ -188,12 +261,34 @@ class Nexthops(OnDevice[Nexthop]):
         entry = op.entry
         if op.after is None:
             return Message(RTM_DELNEXTHOP, 0, nhmsg, {}, [("NHA_ID", entry.number)])
+        # One of somebody else's under our number is not overwritten: it is an obstacle, or came since.
+        flags = NLM_F_CREATE | (NLM_F_REPLACE if op.before is not None else NLM_F_EXCL)
+        index = host.index(entry.device) or 0 if entry.device else 0
+        if entry.raw:
+            head, told = _raw.split(entry.raw, _HEADER.size)
+            raw = _raw.join(head, _raw.put(told, _NHA_OIF, struct.pack("=I", index)))
+            return Message(RTM_NEWNEXTHOP, flags, None, raw=raw)
         fields = {
             "family": socket.AF_INET6 if ":" in entry.gateway else socket.AF_INET,
             "protocol": entry.protocol,
             "flags": RTNH_F_ONLINK if entry.onlink else 0,
         }
-        attrs = [("NHA_ID", entry.number), ("NHA_OIF", host.index(entry.device) or 0), ("NHA_GATEWAY", entry.gateway)]
-        # One of somebody else's under our number is not overwritten.
-        how = NLM_F_REPLACE if op.before is not None else NLM_F_EXCL
-        return Message(RTM_NEWNEXTHOP, NLM_F_CREATE | how, nhmsg, fields, attrs)
+        attrs = [("NHA_ID", entry.number), ("NHA_OIF", index), ("NHA_GATEWAY", entry.gateway)]
+        return Message(RTM_NEWNEXTHOP, flags, nhmsg, fields, attrs)
+
+
+def _decode(singles: Mapping[int, str], row: Mapping[str, Any]) -> Nexthop:
+    """A row of a dump; C(singles) are the devices of those that have one, by number."""
+    number, gateway, protocol = row["NHA_ID"], row.get("NHA_GATEWAY", ""), row["protocol"]
+    device, onlink = singles.get(number), bool(row["flags"] & RTNH_F_ONLINK)
+    if protocol == ROUTE_PROTOCOL and device and gateway and "NHA_ENCAP_TYPE" not in row:
+        return Nexthop(number, device, gateway, onlink)
+    head, attrs = _raw.split(row["raw"], _HEADER.size)
+    family, _scope, protocol, _resvd, flags = _HEADER.unpack(head)
+    raw = _raw.join(_HEADER.pack(family, 0, protocol, 0, flags & RTNH_F_ONLINK), _raw.only(attrs, _TAKEN))
+    group = bytes(_raw.get(attrs, _NHA_GROUP))
+    ids = [member[0] for member in _MEMBER.iter_unpack(group)] if "NHA_GROUP" in row else []
+    members = tuple([(one, singles.get(one, "")) for one in ids])
+    kind = _raw.get(attrs, 3)
+    resilient = bool(members and kind and struct.unpack("=H", kind)[0] == _RESILIENT)
+    return Nexthop(number, device, gateway, onlink, protocol, raw, members, resilient)

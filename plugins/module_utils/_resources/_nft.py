@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import TABLE, Rule
 
@@ -59,14 +59,15 @@ def listed(text: str, printed: Callable[[], str]) -> List[Rule]:
     return _numbered(rules)
 
 
-def _numbered(rules: Iterable[Rule]) -> List[Rule]:
+def _numbered(rules: List[Rule]) -> List[Rule]:
     """A rule may be there twice."""
-    seen: Dict[Any, int] = {}
-    found = []
-    for rule in rules:
-        copy = seen[rule.key] = seen.get(rule.key, -1) + 1
-        found.append(Rule(rule.where, rule.rule, copy=copy) if copy else rule)
-    return found
+    seen: Dict[Tuple[str, str], int] = {}
+    for number, rule in enumerate(rules):
+        place = (rule.where, rule.rule)
+        copy = seen[place] = seen.get(place, -1) + 1
+        if copy:
+            rules[number] = Rule(rule.where, rule.rule, copy=copy)
+    return rules
 
 
 def _strange(value: Mapping[str, Any]) -> List[Rule]:

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
     address_of,
+    few,
     listed,
     network_of,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    NLM_F_APPEND,
-    NLM_F_CREATE,
-    NLM_F_REPLACE,
-    RTM_DELROUTE,
     RTM_GETROUTE,
-    RTM_NEWROUTE,
     Message,
     NetlinkError,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
-    Entry,
+    Effects,
+    Failure,
     Key,
     Op,
     Options,
@@ -41,144 +37,33 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import RTNH_F_ONLINK, Numbers
-
-TABLE_MAIN = 254
-RTN_UNICAST = 1
-RTM_F_CLONED, RTM_F_PREFIX = 0x200, 0x800
-_REDIRECT, _KERNEL, _RA = 1, 2, 9
-# What the kernel gives an IPv6 route that asks for none (IP6_RT_PRIO_USER).
-_METRIC6 = 1024
-_ATTRIBUTES = (
-    *("RTA_TABLE", "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC", "RTA_PRIORITY"),
-    *("RTA_MULTIPATH", "RTA_NH_ID", "RTA_CACHEINFO"),
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Numbers
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._route import (
+    ATTRIBUTES,
+    AUTOMATIC,
+    KERNEL,
+    METRIC6,
+    RTM_F_CLONED,
+    TABLE_MAIN,
+    Advertised,
+    Route,
+    decode_route,
+    encode_route,
+    hops_of,
+    slot_of,
 )
-_PROTOCOLS = {_REDIRECT: "redirect", _KERNEL: "kernel", 3: "boot", 4: "static", _RA: "ra"}
 
-
-@dataclass(frozen=True)
-class Route(Entry):
-    """A unicast route; C(device) is None where the gateway alone decides, and for one found with several next hops."""
-
-    dst: str
-    device: Optional[str]
-    gateway: Optional[str] = None
-    onlink: bool = False
-    src: Optional[str] = None
-    metric: int = 0
-    table: int = TABLE_MAIN
-    protocol: int = ROUTE_PROTOCOL
-    scope: int = 0
-    tos: int = 0
-    kind: int = RTN_UNICAST
-    # The nexthop object that stands for device, gateway and onlink; 0 where the route has these itself.
-    nexthop: int = 0
-    # What this class does not model, so that a route of somebody else's can be put back.
-    rest: str = ""
-    # On a device of ours, from a router advertisement that somebody sent there.
-    leftover: bool = field(default=False, compare=False)
-
-    @property
-    def slot(self) -> Key:
-        """What one of ours takes up: the kernel would have to choose between it and another one there."""
-        return (self.table, self.dst, self.tos, self.metric)
-
-    @property
-    def automatic(self) -> bool:
-        """Whether the kernel makes it by itself, with an address, a device or a router advertisement: never ours to make."""
-        return self.protocol in (_REDIRECT, _KERNEL, _RA)
-
-    @property
-    def key(self) -> Key:
-        # Of one slot the kernel keeps several, as fe80::/64 of each device. Ours is one, so that its move to another device or
-        # gateway is one replacement.
-        return self.slot if self.protocol == ROUTE_PROTOCOL else (*self.slot, self.device, self.gateway)
-
-    @property
-    def label(self) -> str:
-        return self.dst
-
-    def same(self, wanted: Route) -> bool:
-        return self == (wanted if wanted.device else replace(wanted, device=self.device))
-
-    def __str__(self) -> str:
-        text = self.dst
-        if self.gateway:
-            text += " via %s" % self.gateway
-        if self.device:
-            text += " dev %s" % self.device
-        text += " proto %s" % _PROTOCOLS.get(self.protocol, self.protocol)
-        if self.src:
-            text += " src %s" % self.src
-        if self.metric and not (self.metric == _METRIC6 and ":" in self.dst):
-            text += " metric %d" % self.metric
-        if self.table != TABLE_MAIN:
-            text += " table %d" % self.table
-        if self.nexthop:
-            text += " nhid %d" % self.nexthop
-        return text + (" onlink" if self.onlink else "")
-
-
-def _slot(row: Mapping[str, Any]) -> Key:
-    anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
-    dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
-    return (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
-
-
-def _decode(host: Host, row: Mapping[str, Any]) -> Route:
-    table, dst, tos, metric = _slot(row)
-    index, number = row.get("RTA_OIF"), row.get("RTA_NH_ID", 0)
-    # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
-    device, gateway, onlink = host.nexthops.get(number) or (
-        host.name(index) if index else None,
-        row.get("RTA_GATEWAY"),
-        bool(row["flags"] & RTNH_F_ONLINK),
-    )
-    return Route(
-        dst=dst,
-        device=device,
-        gateway=gateway,
-        onlink=onlink,
-        src=row.get("RTA_PREFSRC"),
-        metric=metric,
-        table=table,
-        protocol=row["proto"],
-        scope=row["scope"],
-        tos=tos,
-        kind=row["type"],
-        rest="multipath" if "RTA_MULTIPATH" in row else "",
-        nexthop=number,
-    )
+__all__ = ["TABLE_MAIN", "Route", "Routes"]
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass
-class _Advertised:
-    """Which routes a router advertisement left on a device of ours; asks only where a route may be one, without host never."""
+class RouteSpec(Spec[Route]):
+    """And in which tables ours are, and where somebody else's route may be replaced."""
 
-    host: Optional[Host]
-    _prefixes: Optional[Set[Tuple[str, int]]] = None
-
-    def left(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row of a dump is one."""
-        index = row.get("RTA_OIF")
-        if self.host is None or row["family"] != socket.AF_INET6 or row["proto"] not in (_RA, _KERNEL) or not index:
-            return False
-        if row.get("RTA_DST", "").startswith(("fe80:", "ff")) or not self.host.carries_mark(index):
-            return False
-        return row["proto"] == _RA or _expires(row) or (_slot(row)[1], index) in self._announced(self.host)
-
-    def _announced(self, host: Host) -> Set[Tuple[str, int]]:
-        """The networks that were announced as being on a wire; for ever, some of them, and then nothing else tells."""
-        if self._prefixes is None:
-            fields = {"family": socket.AF_INET6, "flags": RTM_F_PREFIX, "table": TABLE_MAIN}
-            request = Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", TABLE_MAIN)])
-            self._prefixes = {(_slot(row)[1], row.get("RTA_OIF", 0)) for row in host.session.rows(request, _ATTRIBUTES)}
-        return self._prefixes
-
-
-def _expires(row: Mapping[str, Any]) -> bool:
-    # rta_clntref, rta_lastuse, rta_expires
-    return bool("RTA_CACHEINFO" in row and struct.unpack_from("=IIi", row["RTA_CACHEINFO"])[2])
+    tables: Set[int] = field(default_factory=lambda: {TABLE_MAIN})
+    adopt: Set[Key] = field(default_factory=set)
 
 
 def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
@@ -200,14 +85,32 @@ def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
     return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
 
 
-def _obstacle(found: Route) -> str:
+def _in_place(ops: Sequence[Op[Route]], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
+    """Additions so that of a slot with several routes the first is the first again: of IPv4 the kernel uses that one. Pure."""
+    crowded: Dict[Key, List[Route]] = {one.slot: [] for one in wanted.values() if not one.ours or one.twin}
+    added = {op.entry.key: op for op in ops if op.before is None and op.entry.slot in crowded}
+    if not added:
+        return list(ops)
+    for entry in wanted.values():
+        if entry.slot in crowded:
+            crowded[entry.slot].append(entry)
+    order: List[Op[Route]] = []
+    for entries in crowded.values():
+        # Before the first that is there, each goes before those that were sent before it; all others behind.
+        there = next((number for number, entry in enumerate(entries) if entry.key not in added), 0)
+        turns = [(entry, 1) for entry in reversed(entries[:there])] + [(entry, -1) for entry in entries[there:]]
+        order += [replace(added[entry.key], after=replace(entry, place=place)) for entry, place in turns if entry.key in added]
+    return [op for op in ops if op.entry.key not in added or op.before is not None] + order
+
+
+def _obstacle(found: Route, adopted: bool) -> str:
     """Why what stands where one of ours shall be can neither be replaced nor be beside it; empty where it can."""
-    if found.rest:
+    if found.several:
         return (
             "route_entry: %s is a route with several next hops that somebody else made. Remove it first: "
             "replacing it could not be undone" % found.dst
         )
-    if found.protocol == _KERNEL:
+    if found.protocol == KERNEL:
         return (
             "route_entry: %s is this host's own directly connected network (%s): a local network overlaps "
             "the peer's subnet. Remove the local network or give the peer another subnet" % (found.dst, found)
@@ -216,6 +119,11 @@ def _obstacle(found: Route) -> str:
         return (
             "route_entry: a router of this host's own network leads to %s (%s), and would again after a removal. "
             "Give the peer another subnet" % (found.dst, found)
+        )
+    if not adopted:
+        return (
+            "route_entry: somebody else has a route to %s (%s), and it is not ours to take away. Remove it, give the peer "
+            "another subnet, or set adopt: true on the entry to have it replaced" % (found.dst, found)
         )
     return ""
 
@@ -228,6 +136,7 @@ _ROUTE: Options = {
     "src": {"type": "str"},
     "metric": {"type": "int"},
     "table": {"type": "int"},
+    "adopt": {"type": "bool"},
     **STATE,
 }
 _OPTIONS, _RULES = bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
@@ -247,13 +156,18 @@ class Routes(OnDevice[Route]):
     rules = _RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Route]:
-        spec: Spec[Route] = Spec()
+        spec = RouteSpec()
         for part in sections.get(self.section, ()):
             # With no device named, everything that carries our protocol is in reach.
             spec.purge_owned = spec.purge_owned or bool(part.get("purge") and not part.get("device"))
         reach: Spec[Route] = Spec()
-        numbers = Numbers()
-        for item, state in listed(sections, self.section, reach, "gateway", numbers.begin):
+        numbers, adopts = Numbers(), [False]
+
+        def begin(part: Mapping[str, Any]) -> None:
+            adopts[0] = bool(part.get("adopt"))
+            numbers.begin(part)
+
+        for item, state in listed(sections, self.section, reach, "gateway", begin):
             dst, gateway = network_of(self.name, item, "dst"), address_of(self.name, item, "gateway")
             onlink = bool(item.get("onlink"))
             entry = Route(
@@ -262,46 +176,41 @@ class Routes(OnDevice[Route]):
                 gateway=gateway,
                 onlink=onlink,
                 src=address_of(self.name, item, "src"),
-                metric=item.get("metric") or (_METRIC6 if ":" in dst else 0),
+                metric=item.get("metric") or (METRIC6 if ":" in dst else 0),
                 table=item.get("table") or TABLE_MAIN,
                 # Without a gateway the kernel asks for link scope, as iproute2 does.
                 scope=0 if gateway or ":" in dst else 253,
                 nexthop=numbers.of(item["device"], gateway, onlink) if state == "present" else 0,
             )
             spec.add(entry, state, self.name)
+            spec.tables.add(entry.table)
+            if item.get("adopt") or adopts[0]:
+                spec.adopt.add(entry.key)
         spec.purge_devices = reach.purge_devices
         return spec
 
-    def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
-        indexes = {host.index(device) for device in devices} - {None}
-        slots = set(spec.present) | spec.absent
-        tables = {slot[0] for slot in slots} | {TABLE_MAIN}
-        # A purge finds what is ours in both families, whatever is listed.
-        versions = {":" in slot[1] for slot in slots}
-        both = spec.purge_owned or spec.purge_devices or len(versions) != 1
-        family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
-        advertised = _Advertised(host if spec.purge_owned else None)
-        found: Dict[Key, Route] = {}
-        for table in sorted(tables):
-            # Not by protocol: somebody else's route to a destination of ours has to be seen, to be replaced or refused.
-            fields = {"family": family, "table": min(table, 255)}
-            for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)]), _ATTRIBUTES):
-                if row["family"] not in (socket.AF_INET, socket.AF_INET6) or row["flags"] & RTM_F_CLONED:
-                    continue
-                if row.get("RTA_TABLE", row["table"]) != table:
-                    continue
-                wanted = _slot(row) in slots or row["proto"] == ROUTE_PROTOCOL
-                if advertised.left(row):
-                    entry = replace(_decode(host, row), leftover=True)
-                    found[entry.key] = entry
-                # What the kernel made on a device it makes again with the next one.
-                elif wanted or row.get("RTA_OIF") in indexes and row["proto"] not in (_REDIRECT, _KERNEL, _RA):
-                    entry = _decode(host, row)
-                    found.setdefault(entry.key, entry)
-        return found
-
     def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
-        return devices_of(spec.present) | spec.purge_devices | devices
+        # Its own are found by their slots and their protocol: what is asked for besides is what others have on devices that
+        # are shaken.
+        return set()
+
+    def reach_back(self, spec: Spec[Route], devices: Set[str], snapshot: Mapping[Key, Route], keys: Set[Key]) -> Set[str]:
+        return devices.union(*(entry.devices for entry in snapshot.values() if not entry.ours), devices_of(snapshot))
+
+    def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
+        view = _View(host, cast(RouteSpec, spec), {host.index(device) for device in devices} - {None}, devices)
+        found: Dict[Key, Route] = {}
+        for row in view.rows():
+            leftover = view.advertised.left(row)
+            if not leftover and not view.matters(row):
+                continue
+            entry = decode_route(host, row)
+            if leftover:
+                entry = replace(entry, leftover=True)
+            while entry.key in found:
+                entry = replace(entry, twin=entry.twin + 1)
+            found[entry.key] = entry
+        return found
 
     def settle(self, found: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
         kept = super().settle(found, spec)
@@ -318,18 +227,47 @@ class Routes(OnDevice[Route]):
     def obstacles(
         self, host: Host, spec: Spec[Route], found: Mapping[Key, Route], wanted: Mapping[Key, Route]
     ) -> Iterable[str]:
-        return filter(None, (_obstacle(one) for one in found.values() if one.slot in spec.present and not one.leftover))
+        adopt = cast(RouteSpec, spec).adopt
+        in_slot = [one for key, one in found.items() if not one.ours and one.slot in spec.present and not one.leftover]
+        # What the kernel has behind ours today, it may have before ours tomorrow.
+        standing = [one for one in in_slot if one.automatic or one.key not in wanted]
+        return few([text for text in (_obstacle(one, one.slot in adopt) for one in standing) if text])
+
+    def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Route]) -> Iterable[str]:
+        gone = effects.lost | effects.removed
+        text = "route_entry: %s is a route of somebody else's (%s) %s. Remove it first, and make it again afterwards"
+        for entry in found.values():
+            if entry.several and not gone.isdisjoint(entry.over):
+                yield text % (entry.dst, entry, "of which a next hop would go with %s" % min(gone & set(entry.over)))
+        left, slots = self.surviving(found, effects), _by_slot(found.values())
+        for entries in slots.values():
+            stays = [number for number, entry in enumerate(entries) if entry.key in left]
+            for number, entry in enumerate(entries):
+                if not stays or entry.key in left or effects.lost.isdisjoint(entry.devices) or number > stays[-1]:
+                    continue
+                # Of IPv6 nothing can be put before what is there, of IPv4 nothing between.
+                if ":" in entry.dst or number > stays[0]:
+                    yield text % (
+                        entry.dst,
+                        entry,
+                        "before that over %s, where it cannot be put back" % entries[stays[-1]].device,
+                    )
+
+    def surviving(self, found: Mapping[Key, Route], effects: Effects) -> Dict[Key, Route]:
+        return {key: entry for key, entry in found.items() if _survives(entry, effects)}
 
     def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
         ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic]
-        return _join(ops)
+        return _in_place(_join(ops), wanted) if ops else ops
 
     def owned(self, entry: Route) -> bool:
-        return entry.protocol == ROUTE_PROTOCOL
+        return entry.ours
 
     def extra(self, entry: Route, spec: Spec[Route]) -> bool:
-        return entry.leftover or self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
+        if not entry.ours or entry.table not in cast(RouteSpec, spec).tables:
+            return entry.leftover
+        return spec.purge_owned or super().extra(entry, spec)
 
     def forgo(self, op: Op[Route]) -> List[str]:
         if op.after is not None or not op.entry.leftover:
@@ -353,36 +291,97 @@ class Routes(OnDevice[Route]):
         plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in entries)
         return batch("ip", ("route replace %s" % one for one in plain))
 
+    def apply(self, host: Host, ops: Sequence[Op[Route]]) -> List[Failure]:
+        return _onlink.apply(host, ops, self.message, self.excuses)
+
     @staticmethod
     def message(host: Host, op: Op[Route]) -> Message:
-        entry = op.entry
-        address, length = entry.dst.split("/")
-        index = host.index(entry.device) if entry.device else None
-        fields = {
-            "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
-            "dst_len": int(length),
-            "tos": entry.tos,
-            "table": min(entry.table, 255),
-            "proto": entry.protocol,
-            "scope": entry.scope,
-            "type": entry.kind,
-            "flags": RTNH_F_ONLINK if entry.onlink and not entry.nexthop else 0,
-        }
-        attrs: List[Any] = [("RTA_TABLE", entry.table), ("RTA_DST", address)]
-        if entry.nexthop:
-            attrs.append(("RTA_NH_ID", entry.nexthop))
-        elif entry.gateway:
-            attrs.append(("RTA_GATEWAY", entry.gateway))
-        if index and not entry.nexthop:
-            attrs.append(("RTA_OIF", index))
-        if entry.src:
-            attrs.append(("RTA_PREFSRC", entry.src))
-        if entry.metric:
-            attrs.append(("RTA_PRIORITY", entry.metric))
-        if op.after is None:
-            return Message(RTM_DELROUTE, 0, rtmsg, fields, attrs)
-        # Where there was none that we know of, one that is there all the same is somebody else's: ours goes before it, and
-        # what is put back of others behind it.
-        behind = 0 if entry.protocol == ROUTE_PROTOCOL else NLM_F_APPEND
-        how = behind if op.before is None else NLM_F_REPLACE
-        return Message(RTM_NEWROUTE, NLM_F_CREATE | how, rtmsg, fields, attrs)
+        return encode_route(host, op)
+
+
+def _survives(entry: Route, effects: Effects) -> bool:
+    """Whether the kernel has it when devices have gone."""
+    devices, gone = set(entry.devices), effects.lost | effects.removed
+    if devices.isdisjoint(gone):
+        return True
+    if entry.several:
+        # Of IPv4 all of it goes with one of its devices.
+        return ":" in entry.dst
+    # Of a group of nexthop objects the last one takes it along; for good, where a device of theirs goes for good.
+    return not devices <= gone or bool(entry.over) and not effects.removed.isdisjoint(devices)
+
+
+def _by_slot(entries: Iterable[Route]) -> Dict[Key, List[Route]]:
+    """Slots with several routes, as the kernel has them in order."""
+    slots: Dict[Key, List[Route]] = {}
+    for entry in entries:
+        slots.setdefault(entry.slot, []).append(entry)
+    return {slot: those for slot, those in slots.items() if len(those) > 1}
+
+
+@dataclass
+class _View:
+    """Which rows of the kernel's tables are of interest: a few among what may be all routes of the Internet."""
+
+    host: Host
+    spec: RouteSpec
+    # Of the devices that are shaken.
+    indexes: Set[Optional[int]]
+    devices: Set[str]
+    slots: Set[Key] = field(default_factory=set)
+    # In which there is something on such a device.
+    shaken: Set[Key] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.slots = set(self.spec.present) | self.spec.absent
+        self.advertised = Advertised(self.host if self.spec.purge_owned else None)
+
+    def rows(self) -> List[Dict[str, Any]]:
+        """The rows that count."""
+        # What is on a device that is shaken may be in any table.
+        tables = [0] if self.indexes else sorted(self.spec.tables)
+        found = [row for table in tables for row in self._dump(table)]
+        # With it, all that the kernel has in the same places: it comes back in its order.
+        self.shaken = {slot_of(row) for row in found if self._is_on_shaken(row)} if self.indexes else set()
+        return self._dump(0) if self.shaken else found
+
+    def _dump(self, table: int) -> List[Dict[str, Any]]:
+        # A purge finds what is ours in both families, whatever is listed.
+        versions = {":" in slot[1] for slot in self.slots}
+        both = self.indexes or self.spec.purge_owned or self.spec.purge_devices or len(versions) != 1
+        family = socket.AF_UNSPEC if both else socket.AF_INET6 if True in versions else socket.AF_INET
+        fields = {"family": family, "table": min(table, 255)}
+        message = Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", table)] if table else [])
+        return self.host.session.rows(message, ATTRIBUTES, lambda row: self._counts(row, table))
+
+    def _counts(self, row: Mapping[str, Any], table: int) -> bool:
+        # It asks nobody: the kernel is telling the next one.
+        if row["family"] not in _FAMILIES or row["flags"] & RTM_F_CLONED:
+            return False
+        if table and row.get("RTA_TABLE", row["table"]) != table:
+            return False
+        return self.matters(row) or self.advertised.may_be(row)
+
+    def matters(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is of interest, whoever made it."""
+        if row["proto"] == ROUTE_PROTOCOL and row.get("RTA_TABLE", row["table"]) in self.spec.tables:
+            return True
+        # Not by protocol: somebody else's route to a destination of ours has to be seen.
+        slot = slot_of(row)
+        if slot in self.slots:
+            return True
+        if not self.indexes:
+            return False
+        # What the kernel made on a device it makes again with the next one.
+        comes_back = row["proto"] in AUTOMATIC and row.get("RTA_OIF") in self.indexes
+        return self._is_on_shaken(row) or slot in self.shaken and not comes_back
+
+    def _is_on_shaken(self, row: Mapping[str, Any]) -> bool:
+        if row["proto"] in AUTOMATIC:
+            return False
+        if row.get("RTA_OIF") in self.indexes:
+            return True
+        over = self.host.nexthops.get(row.get("RTA_NH_ID", 0))
+        if over is not None:
+            return not self.devices.isdisjoint(over[0])
+        return "RTA_MULTIPATH" in row and not self.indexes.isdisjoint(hops_of(row))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
@@ -37,12 +37,14 @@ class Rule(Entry):
 
     @property
     def key(self) -> Key:
+        if self.copy:
+            return (self.where, self.rule, self.copy)
         # Of heads there is one each, so that another one is a change.
-        return (self.where, "" if self.is_head else self.rule) + ((self.copy,) if self.copy else ())
+        return (self.where, "" if self.is_head else self.rule)
 
     @property
     def is_head(self) -> bool:
-        return self.where.startswith("nft ") and (not self.rule or self.rule.startswith(("type ", "{")))
+        return (not self.rule or self.rule[0] in "t{" and self.rule.startswith(("type ", "{"))) and self.where[:4] == "nft "
 
     @property
     def overlay(self) -> str:
@@ -58,6 +60,11 @@ class Rule(Entry):
 def family_of(cidr: str) -> Tuple[str, str]:
     """What nft and iptables call the family of an address or network."""
     return ("ip6", "ip6tables") if ":" in cidr else ("ip", "iptables")
+
+
+def by_family(vteps: Sequence[str]) -> Dict[str, List[str]]:
+    """Senders by the program of their family."""
+    return {"iptables": [one for one in vteps if ":" not in one], "ip6tables": [one for one in vteps if ":" in one]}
 
 
 def rules_of(network: Mapping[str, Any]) -> List[Rule]:
@@ -148,8 +155,9 @@ def _senders(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
     after the start of the UDP header are the VNI (RFC 7348, 5): other networks on the same port are not ours to filter.
     """
     rules = [Rule("nft chain input", "type filter hook input priority -10; policy accept;")]
-    families = sorted({family_of(vtep)[0] for vtep in vteps} or {"ip", "ip6"})
-    for family in families:
+    senders = {family: found for family, found in by_family(vteps).items() if found or not vteps}
+    for program, found in senders.items():
+        family = program[: -len("tables")]
         name = "vteps_%d%s" % (tunnel["vni"], "" if family == "ip" else "_v6")
         rules += [
             Rule(
@@ -158,8 +166,7 @@ def _senders(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
             ),
             Rule("nft set " + name, "type %s" % ("ipv4_addr" if family == "ip" else "ipv6_addr")),
         ]
+        where = "nft set " + name
         # Those of IPv4 have one way to be written.
-        rules += [
-            Rule("nft set " + name, _canonical(vtep) if ":" in vtep else vtep) for vtep in vteps if family_of(vtep)[0] == family
-        ]
+        rules += [Rule(where, vtep if family == "ip" else _canonical(vtep)) for vtep in found]
     return rules

@@ -1,0 +1,67 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a dump told, as bytes for the kernel to have again: with all that nobody here has a name for. PRIVATE to the collection.
+
+Bytes as they are after the netlink header: a structure of the family's own, and attributes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Collection, Iterable, Iterator, List, Tuple
+
+_HEAD = struct.Struct("=HH")
+# Beside its number an attribute may say that others are in it.
+_NUMBER = 0x3FFF
+
+Attribute = Tuple[int, bytes]
+
+
+def split(raw: bytes, header: int) -> Tuple[bytes, List[Attribute]]:
+    """The structure, which has C(header) bytes, and the attributes behind it. Pure."""
+    return raw[:header], list(_attributes(raw[header:]))
+
+
+def _attributes(data: bytes) -> Iterator[Attribute]:
+    offset = 0
+    while offset + 4 <= len(data):
+        length, number = _HEAD.unpack_from(data, offset)
+        if length < 4:
+            return
+        yield number, data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+
+
+def join(head: bytes, attrs: Iterable[Attribute]) -> bytes:
+    """The same in the other direction. Pure."""
+    parts = [head]
+    for number, value in attrs:
+        parts.append(_HEAD.pack(len(value) + 4, number) + value + bytes(-len(value) % 4))
+    return b"".join(parts)
+
+
+def less(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute]:
+    """Without some attributes: what the kernel only tells, and what comes and goes. Pure."""
+    return [attr for attr in attrs if attr[0] & _NUMBER not in numbers]
+
+
+def only(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute]:
+    """Some attributes, where the kernel refuses those that it does not know. Pure."""
+    return [attr for attr in attrs if attr[0] & _NUMBER in numbers]
+
+
+def at_device(raw: bytes, index: int) -> bytes:
+    """A neighbour or an FDB entry on the device with an interface index. Pure."""
+    return raw[:4] + struct.pack("=i", index) + raw[8:]
+
+
+def put(attrs: Iterable[Attribute], number: int, value: bytes) -> List[Attribute]:
+    """With another value of an attribute that is there. Pure."""
+    return [(one, value if one & _NUMBER == number else old) for one, old in attrs]
+
+
+def get(attrs: Iterable[Attribute], number: int) -> bytes:
+    """An attribute's value; empty where it is not there. Pure."""
+    return next((value for one, value in attrs if one & _NUMBER == number), b"")
