@@ -77,10 +77,13 @@ bench-strategy: packages ## playbooks over SSH, by Ansible's strategy and by mit
 bench-throughput: packages ## iperf3 between containers, by each kind of network and by Swarm's overlay
 	$(BIN)/python bench/throughput.py $(or $(SECONDS),2) $(or $(ROUNDS),15) $(or $(NETWORKS),all)
 
-soak: packages $(OLD) ## thirty runs that are killed at a random moment
+soak: packages $(OLD) ## runs that are killed, boot scripts of 200 plans, 200 hosts that others have a hand in, 500 mutations
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
+	OVERLAY_PLANS=200 pytest tests/integration/test_boot_plans.py
+	OVERLAY_TURNS=200 pytest -s tests/integration/test_round_trip.py
+	OVERLAY_TURNS=500 pytest -s tests/integration/test_check_mode.py
 
-molecule: packages ## the molecule scenarios: the lab, and three booted machines
+molecule: packages ## the molecule scenarios: the lab, and four booted machines
 	molecule test --all
 
 test: lint check ## everything that has to pass

@@ -45,6 +45,9 @@ class ActionModule(ActionBase):
             "section": {"type": "str"},
             "teardown": {"type": "bool", "default": False},
             "nexthops": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+            "adopt": {"type": "bool", "default": False},
+            "remove": {"type": "list", "elements": "str", "default": []},
+            "refuse_unknown": {"type": "bool", "default": True},
         }
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
@@ -69,9 +72,11 @@ class ActionModule(ActionBase):
         node = str(variables["inventory_hostname"])
         containers = self._containers(variables) if static_networks(plan) else {}
         options: dict[str, Any] = dict(
-            host_sections(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"]),
+            host_sections(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"], arguments["adopt"]),
             allow_drops=arguments["allow_drops"],
         )
+        if arguments["refuse_unknown"]:
+            options["networks"] = {"known": sorted(plan["networks"]), "remove": arguments["remove"]}
         if arguments["probe"]:
             options["probe"] = {"targets": probe_targets(plan, node, {}), "networks": docker_networks(plan)}
         return options
@@ -87,7 +92,8 @@ class ActionModule(ActionBase):
         if resource.alone:
             calls = [(f"agentless.overlay.{section}", dict(part)) for part in parts]
         else:
-            calls = [(_MODULE, {section: parts})]
+            shared = {name: options[name] for name in ("networks",) if name in options}
+            calls = [(_MODULE, {section: parts, **shared})]
         # What Docker says, later tasks ask for.
         told = {key: value for key, value in (variables.get("overlay_converged") or {}).items() if key == "docker_bip"}
         result: dict[str, Any] = {"changed": False, "operations": [], "diff": [], **told}

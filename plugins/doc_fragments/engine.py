@@ -12,7 +12,7 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 requirements:
-  - pyroute2 >= 0.7.2 on the managed host (Debian, Ubuntu and Fedora package python3-pyroute2)
+  - pyroute2 >= 0.5.14 on the managed host (Debian, Ubuntu and Fedora package python3-pyroute2)
 attributes:
   check_mode:
     description: Can run in C(check_mode) and predict changes without making them.

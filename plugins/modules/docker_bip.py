@@ -15,6 +15,9 @@ description:
     (C(allow-direct-routing) from 28.2). Keeps every other key, and the order of all.
   - Replaces the file in one step, after dockerd itself has judged the new one. Keeps beside it the file as it was before
     the first change (C(.before-overlay)), and until Docker has restarted the one it runs on (C(.overlay-undo)).
+  - Takes the keys of IPv6 that it has set out again where O(bip6) is not given any more; what was there before comes back.
+  - Leaves all else in the file letter by letter. Fails, and changes nothing, where somebody has changed it since it was read.
+  - Refuses what answers in place of Docker (podman), Docker from a snap, and a rootless one.
   - Refuses a file that is not JSON or that dockerd would not start with, and a key that is also a command-line flag of dockerd.
   - Refuses C(fixed-cidr), C(fixed-cidr-v6), C(default-gateway) and C(default-gateway-v6) outside the lease, and another Docker
     network that has addresses of it.
@@ -102,6 +105,8 @@ docker_bip:
   description:
     - What Docker says of itself. C(containers) are those that run. Of them C(returning) are to be started again after a
       restart, C(auto_removed) are gone with it (C(--rm)) or in the network of one that is, and C(paused) were paused.
+    - C(stale_addresses) are the IPv6 addresses that docker0 is to lose. Docker leaves them there, so that whoever restarts it
+      removes them afterwards.
   type: dict
   returned: success
   sample:
@@ -114,6 +119,7 @@ docker_bip:
     auto_removed: [job]
     live_restore: false
     remove_bridge: false
+    stale_addresses: []
     path: /etc/docker/daemon.json
 """
 

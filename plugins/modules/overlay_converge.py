@@ -51,6 +51,19 @@ options:
     type: str
     choices: [auto, always, never]
     default: auto
+  adopt:
+    description: Whether to take over what is on the host under a name of the plan's and does not carry our mark.
+    type: bool
+    default: false
+  remove:
+    description: Networks that are no longer in the plan, and whose devices, rules and files are to go from the host.
+    type: list
+    elements: str
+    default: []
+  refuse_unknown:
+    description: Whether it is an error that something of a network which is neither in the plan nor in O(remove) would go.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Can run in C(check_mode) and predict changes without making them.

@@ -58,8 +58,10 @@ options:
   firewall:
     description:
       - For each network its name (C(network)). With C(cidrs), C(leases), C(devices) and C(bridge), by default C(docker0), what
-        comes from the network is accepted between devices and bridge in the chain DOCKER-USER, and what leaves the network is
-        masqueraded in a table of our own. An empty device stands for any.
+        comes from the network is accepted between devices and bridge at the top of the chain DOCKER-USER, and what leaves the
+        network, multicast excepted, is masqueraded in a table of our own. An empty device stands for any.
+      - Where Docker has its rules in iptables and FORWARD does not lead to DOCKER-USER, or takes packets before, Docker's jump
+        is put at its top.
       - With C(vxlan), a list of C(vni) and C(port), and C(vteps), the underlay addresses of the peers, also who may send us
         packets of these VNIs; those of all others are dropped and counted.
       - With C(cidrs) and no C(leases), what Docker does for a bridge of its own, and C(publish), a list of C(port) and C(to),
@@ -70,7 +72,8 @@ options:
   bridge:
     description:
       - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias), C(addresses), and C(accept_ra) and C(autoconf) as for
-        M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed.
+        M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed. One that is there without our mark
+        is taken over only where C(adopt) is true.
     type: list
     elements: dict
   sandbox:
@@ -89,7 +92,7 @@ options:
     description:
       - The vxlan C(devices), the C(bridges) and the UDP C(ports) of the overlay. For each of systemd-networkd, udev,
         NetworkManager and firewalld that is installed, files that make it leave them alone or let them pass; one that runs is
-        told to read them.
+        told to read them. What of our rules that flushes is put back at once.
     type: list
     elements: dict
   boot:
@@ -117,6 +120,22 @@ options:
         and names each such operation with what it would drop, and until when.
     type: bool
     default: true
+  networks:
+    description:
+      - The overlay networks whose things on the host may change or go. Where something of another one would, the module fails
+        before it touches anything, and names the network. Without this option those of all may.
+    type: dict
+    suboptions:
+      known:
+        description: The names of the networks of this inventory.
+        type: list
+        elements: str
+        required: true
+      remove:
+        description: The names of networks that it no longer has, and that are to go.
+        type: list
+        elements: str
+        default: []
   probe:
     description:
       - What to ping where nothing is to be done on the host, so that an unchanged one needs no other call to be verified. Takes
@@ -227,6 +246,14 @@ probe:
   type: dict
   returned: when O(probe) is given and there is nothing to do on the host
   sample: {containers: {}, answered: 4, missing: []}
+boot:
+  description: Why the next boot would not make the host as it is now (C(warning)), which is a warning too.
+  type: dict
+  returned: when the boot unit had failed before and fails again
+  sample:
+    warning: >-
+      The host is as planned, but the next boot would not make it so: systemctl restart agentless-overlay.service: exit code 1.
+      See what is in its way (journalctl -u agentless-overlay.service), and run this again
 docker_bip:
   description: What Docker says of itself, as of docker_bip.
   type: dict

@@ -12,9 +12,13 @@ version_added: 1.0.0
 author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Makes, changes and removes vxlan devices.
-  - An option that is not given is left as it is.
+  - On a device whose O(alias) marks it as ours, an option that is not given has the kernel's default, except O(mac), O(mtu),
+    O(accept_ra) and O(autoconf), which are left as they are. On any other device each is left as it is.
   - What the kernel can change on a living device is changed in place. The rest re-creates the device, with the same interface
-    index, and puts back the addresses, neighbours, FDB entries and routes that were on it, all in one transaction.
+    index, and puts back all that was on it and set on it, by us and by others, in one transaction. What nobody could put back
+    (a device on top of it, a qdisc, an XDP program, a chain of nft that is bound to it) is named, and nothing is touched.
+  - A device of that name that does not carry our mark, where O(alias) does, is somebody else's, and so is one with the same
+    O(vni) and O(port). Both are named, and nothing is touched.
   - O(purge) removes devices that are marked as ours by their alias and not listed.
 
 extends_documentation_fragment:
@@ -129,9 +133,14 @@ options:
     type: int
     choices: [0, 1]
   addresses:
-    description: The addresses with prefix length that the device shall have, and no others but link-local ones.
+    description:
+      - The addresses with prefix length that the device shall have, and no others but link-local ones. Where the device is
+        taken over, those of others stay.
     type: list
     elements: str
+  adopt:
+    description: Whether to take over a device of that name that does not carry our mark, where O(alias) does.
+    type: bool
   entries:
     description: Many devices in one call, with one dump and one batch of messages.
     type: list
@@ -246,9 +255,14 @@ options:
         type: int
         choices: [0, 1]
       addresses:
-        description: The addresses with prefix length that the device shall have, and no others but link-local ones.
+        description:
+          - The addresses with prefix length that the device shall have, and no others but link-local ones. Where the device is
+            taken over, those of others stay.
         type: list
         elements: str
+      adopt:
+        description: Whether to take over a device of that name that does not carry our mark, where O(entries[].alias) does.
+        type: bool
       state:
         description: Whether the entry shall be there.
         type: str

@@ -245,7 +245,7 @@ class Reader:
         port = self.number("port", 1, 65535, DEFAULT_PORT)
         device = self.device("device", f"vxlan.{vni}")
         dev = self.device("dev", "")
-        values: dict[str, Any] = {"vni": vni, "port": port, "device": device, "dev": dev, "link": self.link()}
+        values: dict[str, Any] = {"vni": vni, "port": port, "device": device, "dev": dev, "link": self.link(version)}
         if backend == "multicast":
             group = as_address(self.item.get("group"))
             if group is None or not group.is_multicast():
@@ -279,7 +279,7 @@ class Reader:
         values["parallel"] = tuple(parallel)
         return values
 
-    def link(self) -> dict[str, Any]:
+    def link(self, version: int) -> dict[str, Any]:
         given = self.item.get("link", {})
         if not isinstance(given, Mapping):
             self.wrong("link", "not a mapping", "Write for example link: {ttl: 64}")
@@ -306,6 +306,12 @@ class Reader:
                 found[key] = number
         if ("srcport_min" in found) != ("srcport_max" in found):
             self.wrong("link", "srcport_min and srcport_max go together", "Give both", value=dict(given))
+        elif (found.get("srcport_min") or 0) > (found.get("srcport_max") or 0):
+            problem = f"larger than srcport_max, {found['srcport_max']}"
+            self.wrong("link.srcport_min", problem, "Give the lowest port first", value=found["srcport_min"])
+        if found.get("flowlabel") and version == 4:
+            remedy = "Leave it out, or set underlay: ipv6"
+            self.wrong("link.flowlabel", "packets over IPv4 have no flow label", remedy, value=found["flowlabel"])
         return found
 
     # What it is attached to

@@ -320,7 +320,7 @@ def changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _class(operation: str) -> str:
     resource, _colon, rest = operation.partition(": ")
-    if rest.startswith("re-create ") or resource == "docker_network" and rest.startswith("change "):
+    if rest.startswith("re-create "):
         return "re-create"
     return "atomic" if resource in _ATOMIC else "in place"
 

@@ -214,6 +214,14 @@ class _Planner:
             if device in devices and network.vni != other.vni:
                 problem = f"network {other.name} has the same device"
                 self.error(EVERYWHERE, f"{where}.device", device, problem, "Give each network its own device")
+        ports = {other.port, *(item["port"] for item in other.parallel)} - {0}
+        for port in sorted(ports & {network.port, *(item["port"] for item in network.parallel)}):
+            # The kernel has one socket for all devices of a host on one port, and each of these makes it another one.
+            for option in ("gbp", "udp6zerocsumrx"):
+                mine = network.link.get(option, False)
+                if network.underlay == other.underlay and mine != other.link.get(option, False):
+                    problem = f"network {other.name} has port {port} too, and another {option}"
+                    self.error(EVERYWHERE, f"{where}.link.{option}", mine, problem, "Give it the same, or another port")
         if network.bridge and network.bridge == other.bridge and network.attach != "docker0":
             problem = f"network {other.name} has the same bridge"
             self.error(EVERYWHERE, f"{where}.bridge", network.bridge, problem, "Give each network its own bridge")

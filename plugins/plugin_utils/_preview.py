@@ -24,7 +24,7 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
     @param restarts: by host, overlay_docker_restart
     """
     found: dict[str, Any] = {"hosts": len(looked), "touched": [], "recreated": [], "restarted": [], "waiting": [], "drops": []}
-    found.update(stopped=[], containers=[], auto_removed=[], losses=[])
+    found.update(networks_removed=[], stopped=[], containers=[], auto_removed=[], losses=[])
     added: set[tuple[str, str]] = set()
     removed: set[tuple[str, str]] = set()
     for host, said in sorted(looked.items()):
@@ -33,8 +33,10 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
         if said["operations"] or restart:
             found["touched"].append(host)
         for operation in said["operations"]:
-            if operation.startswith(("vxlan_link: re-create ", "docker_network: change ")):
+            if operation.startswith(("vxlan_link: re-create ", "docker_network: re-create ")):
                 found["recreated"].append(f"{host}: {operation.split()[2]}")
+            elif operation.startswith("docker_network: remove "):
+                found["networks_removed"].append(f"{host}: {operation.split()[2]}")
         if restart and restarts.get(host) == "never":
             found["waiting"].append(host)
         elif restart:
@@ -63,9 +65,10 @@ def _leads(item: Mapping[str, Any]) -> bool:
 
 
 def losses(plan: Mapping[str, Any], host: str, drift: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """How many of its peers a host would lose on networks that it stays on.
+    """How many of its peers a host would lose on networks of the plan.
 
-    What moves comes as well as goes. A network that leaves as a whole was meant to.
+    What moves comes as well as goes. On a network that the host is to leave, all; one that leaves the plan is named by
+    overlay_remove, and was meant to.
     """
     items = [item for item in drift if _leads(item)]
     # On the first run of thousands there are millions of items to come, and none to go.
@@ -75,14 +78,12 @@ def losses(plan: Mapping[str, Any], host: str, drift: Iterable[Mapping[str, Any]
     entries = [(item["name"].split()[0], item["kind"]) for item in items if item["resource"] == "fdb_entry"]
     found = []
     for network in plan["networks"].values():
-        if host not in network["nodes"]:
-            continue
         # By route in each family, by the entries of head-end replication where all share one subnet.
         kinds = [[kind for subnet, kind in routes if subnet in IPNetwork(cidr)] for cidr in network["cidrs"]]
         kinds.append([kind for device, kind in entries if device == network["device"]])
         lost = max(of.count("extra") - of.count("missing") for of in kinds)
         if lost > 0:
-            had = len(peers_of(network, host)) + lost
+            had = lost + (len(peers_of(network, host)) if host in network["nodes"] else 0)
             found.append({"host": host, "network": network["name"], "lost": lost, "had": had})
     return found
 
@@ -118,6 +119,7 @@ def said(found: Mapping[str, Any]) -> list[str]:
         ("peers_added", "Peers added"),
         ("peers_removed", "Peers removed"),
         ("recreated", "Made anew"),
+        ("networks_removed", "Docker networks removed"),
         ("restarted", "Docker restarts"),
         ("stopped", "Docker of them does not run, and is started"),
         ("containers", "Containers that a restart stops and starts"),
@@ -147,14 +149,14 @@ def exceeded(found: Mapping[str, Any], recreate: int | None, restart: int | None
     @param remove: how many peers any one host may lose; without a number fewer than half of those that it has, or one
     """
     limits = (
-        ("overlay_max_recreate", recreate, "recreated", "make anew"),
-        ("overlay_max_restart", restart, "restarted", "restart Docker on"),
+        ("overlay_max_recreate", recreate, [*found["recreated"], *found["networks_removed"]], "make anew or remove"),
+        ("overlay_max_restart", restart, found["restarted"], "restart Docker on"),
     )
     problems = [
-        f"The run would {words} {len(found[key])} ({names_of(found[key])}), and {variable} is {limit}. No host was touched. "
+        f"The run would {words} {len(names)} ({names_of(names)}), and {variable} is {limit}. No host was touched. "
         f"Limit the run, or raise {variable}"
-        for variable, limit, key, words in limits
-        if limit is not None and len(found[key]) > limit
+        for variable, limit, names, words in limits
+        if limit is not None and len(names) > limit
     ]
     over = [
         one

@@ -25,11 +25,13 @@ def host_sections(
     allow_renumber: bool = False,
     containers: Mapping[str, Any] | None = None,
     nexthops: str = "auto",
+    adopt: bool = False,
 ) -> Sections:
     """Everything that must be true on a node, in sections named after the modules.
 
     @param plan: what Plan.as_dict returns
     @param nexthops: when routes use nexthop objects, as for route_entry
+    @param adopt: whether to take over what is there under a name of ours and carries no mark
     @param containers: by node and Docker network, the containers that run there, for networks with static: true
     """
     sections: Sections = {
@@ -68,6 +70,8 @@ def host_sections(
     if not sections["docker_bip"]:
         # What an earlier run put into daemon.json, for a network that had docker0 then.
         sections["docker_bip"].append({"state": "absent"})
+    if adopt:
+        _adopt(sections)
     static = [network for network in mine if network["static"]]
     if static:
         # Not for the next boot: the containers will be others then.
@@ -75,6 +79,12 @@ def host_sections(
     for network in static:
         _static(sections, network, node, containers or {})
     return sections
+
+
+def _adopt(sections: Sections) -> None:
+    """Let what carries no mark be taken over, wherever a module asks for it."""
+    for item in [*sections["vxlan_link"][0]["entries"], *sections["bridge"], *sections["route_entry"], *sections["files"]]:
+        item["adopt"] = True
 
 
 def peers_of(network: Mapping[str, Any], node: str) -> dict[str, Any]:

@@ -89,7 +89,7 @@ ANY = {
     "ip -6 rule add iif D table 100 pref 50N",
     "nft": "nft add table inet otherN; nft 'add chain inet otherN c { type filter hook forward priority 5; }'; "
     "nft add rule inet otherN c iif D counter accept; nft add rule inet otherN c oifname D counter",
-    "nft set": 'nft add table inet set; nft \'add set inet set devs { type iface_index; elements = { "D", "eth0" }; }\'',
+    "nft set": 'nft add table inet setN; nft \'add set inet setN devs { type iface_index; elements = { "D", "eth0" }; }\'',
     "nft ingress": "nft add table netdev sideN; "
     "nft 'add chain netdev sideN c { type filter hook ingress device D priority 0; }'",
 }
@@ -179,7 +179,7 @@ class Dice(random.Random):
             **{"name": name, "vni": number, "port": 4789, "local": "192.168.1.1", "learning": True},
             **{"mac": MAC % (64 + number + 16 * self.randrange(2)), "mtu": self.choice([1400, 1450])},
             **{"alias": f"agentless.overlay:{self.choice('ab')}", "accept_ra": 0, "autoconf": 0},
-            **{"udpcsum": self.random() < 0.8, "gbp": False},
+            **{"udpcsum": self.random() < 0.8, "rsc": False},
         }
         if bridges and self.random() < 0.5:
             return {**entry, "master": self.choice(bridges), "addresses": [], "neigh_suppress": self.random() < 0.5}

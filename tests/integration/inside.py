@@ -116,11 +116,13 @@ def main() -> None:
     import listing
 
     from ansible_collections.agentless.overlay.plugins.module_utils import _module
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink, _transaction
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
     from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Host, OverlayError
+    from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, OverlayError
+    from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
-    broken = Broken(_transaction.ORDER, Failure)
+    broken = Broken(ORDER, Failure)
 
     def converge(wish: dict[str, Any], check: bool, fail_at: int | None) -> dict[str, Any]:
         broken.left = fail_at

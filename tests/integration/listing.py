@@ -38,18 +38,22 @@ _LINES = {
     "proxy": "ip neigh show proxy; ip -6 neigh show proxy",
     "iptables": "iptables -S; iptables -t nat -S",
     "ip6tables": "ip6tables -S",
+    "hook": "nft list ruleset | grep -w device",
     "lock": "{ ip -4 route show table all; ip -6 route show table all; } | grep -w lock | sed 's/ linkdown//'",
 }
 # Counters, clocks and numbers in the order of arrival; what a device hears for itself, and how far its carrier has come.
 _VOLATILE = {
     *("no", "designated_port", "operstate", "fdb_n_learned", "mcast_n_groups", "state_text", "port_state", "stats64"),
     *("topology_change", "topology_change_detected", "topology_change_ack", "used", "packets", "bytes", "refcnt"),
+    # A bridge keeps those of a port that has gone.
+    *("tso_max_size", "tso_max_segs"),
 }
 _VOLATILE_FLAGS = ("linkdown", "NO-CARRIER", "LOWER_UP", "dead", "offload")
 # Counts down: told in steps so long that a test is within one, where whoever set it began at 900 of one.
 _STEP = 1000
 _COUNTS_DOWN = ("valid_life_time", "preferred_life_time", "expires")
 _FOR_EVER = 2**32 - 1
+_IPTABLES = {"filter", "nat", "raw", "mangle"}
 _SETTINGS = ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh")
 
 
@@ -69,6 +73,9 @@ def _still(item: Any, name: str = "") -> Any:
             return sorted(one for one in found if one not in _VOLATILE_FLAGS)
         return sorted(found, key=json.dumps) if name != "metrics" else found
     if isinstance(item, dict):
+        if "valid_life_time" in item:
+            # How it was added, not how it is: who puts an address back need not look for a duplicate, which takes a second.
+            item = {key: one for key, one in item.items() if key != "nodad"}
         # Of a port: its number, in another form.
         mortal = _VOLATILE | {"id"} if "designated_port" in item else _VOLATILE
         return {key: _still(one, key) for key, one in item.items() if key not in mortal and "timer" not in key}
@@ -91,6 +98,9 @@ def _learnt(category: str, entry: dict[str, Any]) -> bool:
         if entry["mac"].startswith(("33:33", "01:00:5e")) and "dst" not in entry and "nhid" not in entry:
             return True
         return not (states & {"PERMANENT", "STATIC"} or flags & {"extern_learn", "sticky"})
+    if entry.get("type") == "anycast" and entry.get("protocol") == "kernel":
+        # With an address, if the device forwards by then.
+        return True
     # The kernel makes it from the MAC that the device has when it comes up, and keeps it when that changes.
     own = entry.get("local" if category == "address" else "dst", "")
     return own.startswith("fe80::") and own != "fe80::/64" and len(own) > len("fe80::1234")
@@ -127,13 +137,27 @@ def _order(routes: list[Any]) -> list[str]:
     return [f"{' '.join(place)}: {', '.join(ways)}" for place, ways in places.items() if len(ways) > 1]
 
 
+def _in_order(lines: list[str]) -> list[str]:
+    """Rules of iptables; those of others by their place among others in their chain, ours in whatever order."""
+    places: Counter[str] = Counter()
+    found = []
+    for line in lines:
+        if line.startswith("-A ") and "agentless" not in line:
+            places[line.split()[1]] += 1
+            line = f"{places[line.split()[1]]} {line}"
+        found.append(line)
+    return found
+
+
 def _nft(said: str) -> list[str]:
     """Rules in their order within a chain; ours accept and drop in whatever order, and their table is made as a whole."""
     found: list[str] = []
     places: Counter[tuple[str, ...]] = Counter()
     for item in json.loads(said)["nftables"]:
         (kind, thing), *_rest = item.items()
-        if kind == "metainfo":
+        # What iptables makes, iptables tells better.
+        known = thing.get("family") in ("ip", "ip6") and _IPTABLES & {thing.get("table"), thing.get("name")}
+        if kind == "metainfo" or known:
             continue
         place = [str(thing.get(name, "")) for name in ("family", "table", "chain")]
         thing.pop("handle", None)
@@ -163,15 +187,28 @@ def look() -> Listing:
     """Every thing of each kind, as text that can be compared."""
     found: Listing = {}
     said = _said({**_JSON, **_LINES, "nft": "nft -j list ruleset"})
+    macs: set[str] = set()
+    without: set[str] = set()
     for category in _JSON:
         # The beginning of a list is all that a kernel without VLANs on bridges leaves of it.
         text = said[category].strip()
         things = _flat(category, json.loads(text if text not in ("", "[") else "[]"))
+        if category == "link":
+            macs = {link["address"] for link in things}
+            without = {link["ifname"] for link in things if "NO-CARRIER" in link["flags"]}
+        elif category == "fdb":
+            # A bridge knows the MACs of its ports and its own, and one that both have as that of either.
+            things = [entry for entry in things if entry["mac"] not in macs]
+        elif category == "route6":
+            # Made when a device first has a carrier, and kept.
+            own = ("fe80::/64", "ff00::/8")
+            things = [one for one in things if one["dst"] not in own or one.get("dev") not in without]
         found[category] = sorted(json.dumps(_still(thing), sort_keys=True) for thing in things if thing)
         if category.startswith("route"):
             found[f"{category} order"] = sorted(_order(things))
     for category in _LINES:
-        found[category] = sorted(line.strip() for line in said[category].splitlines())
+        lines = [line.strip() for line in said[category].splitlines()]
+        found[category] = sorted(_in_order(lines) if category.endswith("tables") else lines)
     found["nft"] = sorted(_nft(said["nft"]))
     found["sysctl"] = sorted(_sysctls())
     return found
@@ -185,3 +222,38 @@ def difference(before: Listing, after: Listing) -> dict[str, dict[str, list[str]
         if was != is_now:
             found[category] = {"gone": sorted((was - is_now).elements()), "come": sorted((is_now - was).elements())}
     return found
+
+
+_NAMES = ("ifname", "dev", "dst", "mac", "local", "id", "table", "family", "grp")
+
+
+def shown(found: dict[str, dict[str, list[str]]]) -> str:
+    """A difference for people: of a thing that is another now, what of it is."""
+    lines = []
+    for category, sides in found.items():
+        come = list(sides["come"])
+        for text in sides["gone"]:
+            twin = next((one for one in come if _name(one) and _name(one) == _name(text)), None)
+            if twin is None:
+                lines.append(f"{category}: gone {text}")
+                continue
+            come.remove(twin)
+            was, is_now = _leaves(json.loads(text)), _leaves(json.loads(twin))
+            keys = sorted(key for key in was | is_now if was.get(key) != is_now.get(key))
+            changes = ", ".join(f"{key} {was.get(key)} -> {is_now.get(key)}" for key in keys)
+            lines.append(f"{category}: {_name(text)}: {changes}")
+        lines += [f"{category}: come {text}" for text in come]
+    return "\n".join(lines)
+
+
+def _name(text: str) -> str:
+    if not text.startswith("{"):
+        return ""
+    thing = json.loads(text)
+    return " ".join(str(thing[name]) for name in _NAMES if name in thing)
+
+
+def _leaves(item: Any, above: str = "") -> dict[str, Any]:
+    if not isinstance(item, dict):
+        return {above: item}
+    return {key: value for name, one in item.items() for key, value in _leaves(one, f"{above}.{name}".strip(".")).items()}

@@ -27,6 +27,8 @@ class Mutation:
     may: tuple[Drift, ...] = ()
     # How what is others' is taken back.
     undo: str = ""
+    # Whether what comes back has another number or MAC.
+    anew: bool = False
 
     def hides(self, other: Mutation) -> bool:
         short, long = sorted((self.place, other.place), key=len)
@@ -36,7 +38,12 @@ class Mutation:
 def mutations(sections: Sections, chance: random.Random, nexthops: bool, managed: list[str]) -> list[Mutation]:
     """One of each kind, of entries of a host's part of the plan; C(managed) are files for other managers."""
     number = str(chance.randrange(10, 100))
-    found = [*_tunnels(sections, chance, number), *_bridges(sections, number), *_sandboxes(sections), *_firewall(chance)]
+    found = [
+        *_tunnels(sections, chance, number, nexthops),
+        *_bridges(sections, number),
+        *_sandboxes(sections),
+        *_firewall(chance),
+    ]
     if nexthops:
         found += _nexthops(sections, chance)
     return [*found, *_files(managed), *_docker(), *_others(number)]
@@ -49,7 +56,7 @@ def _lost(sections: Sections, device: str) -> tuple[Drift, ...]:
     return (*((kind, "missing", device + " ") for kind in kinds), *(("route_entry", "missing", dst) for dst in dsts))
 
 
-def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator[Mutation]:
+def _tunnels(sections: Sections, chance: random.Random, number: str, nexthops: bool) -> Iterator[Mutation]:
     for link in sections["vxlan_link"][0]["entries"]:
         device = link["name"]
         lost, wrong = _lost(sections, device), (("vxlan_link", "wrong", device),)
@@ -64,13 +71,17 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
             "local": "type vxlan local 192.168.65.99",
             "ageing": "type vxlan ageing 77",
             "ttl": "type vxlan ttl 9",
-            **({"out of its bridge": "nomaster"} if "master" in link else {}),
+            "tos": "type vxlan tos 0x10",
+            "df": "type vxlan df set",
+            "remote": "type vxlan remote 192.168.65.96",
+            **({"out of its bridge": "nomaster"} if "master" in link else {"in a bridge": "master br.90"}),
+            **({"neigh_suppress": "type bridge_slave neigh_suppress on"} if "master" in link else {}),
         }.items():
             yield Mutation(f"{device} {name}", f"ip link set {device} {command}", device, wrong, lost)
         yield Mutation(f"{device} accept_ra", f"echo 1 >{settings}/accept_ra", device, wrong)
         yield Mutation(f"{device} autoconf", f"echo 1 >{settings}/autoconf", device, wrong)
         yield Mutation(f"{device} deleted", f"ip link del {device}", device, (("vxlan_link", "missing", device),), lost)
-        other = {**link, "local": "192.168.65.3", "vni": 7}
+        other = {"local": "192.168.65.3", "vni": 7000 + link["vni"]}
         yield Mutation(
             f"{device} another vni",
             f"ip link del {device}; ip link add {device} type vxlan id {other['vni']} dstport 4789 local {other['local']}; "
@@ -85,6 +96,9 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
         for address in link["addresses"]:
             must = (("address", "missing", f"{device} {address}"),)
             yield Mutation(f"{device} address missing", f"ip address del {address} dev {device}", device, must, lost)
+            command = f"ip address change {address} dev {device} valid_lft 5900 preferred_lft 5900"
+            must = (("address", "wrong", f"{device} {address}"),)
+            yield Mutation(f"{device} address that expires", command, device, must)
     for part in sections["neigh_entry"]:
         device = part["device"]
         for entry in chance.sample(part["entries"], 1):
@@ -92,6 +106,7 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
             for name, command, kind in (
                 ("missing", f"ip neigh del {dst} dev {device}", "missing"),
                 ("wrong", f"ip neigh replace {dst} dev {device} lladdr 02:00:00:00:00:{number}", "wrong"),
+                ("noarp", f"ip neigh replace {dst} dev {device} lladdr {entry['lladdr']} nud noarp", "wrong"),
             ):
                 yield Mutation(f"{device} neighbour {name}", command, key, (("neigh_entry", kind, key),))
         extra = f"ip neigh add 10.99.0.{number} dev {device} lladdr 02:00:00:00:00:02"
@@ -133,6 +148,12 @@ def _tunnels(sections: Sections, chance: random.Random, number: str) -> Iterator
             yield Mutation("route wrong", command, place, (("route_entry", "wrong", dst),))
             command = f"ip route replace {dst} dev eth0 scope link proto 157"
             yield Mutation("route elsewhere", command, place, (("route_entry", "wrong", dst),))
+            command = f"ip route prepend {dst} dev eth0 scope link"
+            yield Mutation("route behind another", command, place, (("route_entry", "extra", dst),))
+            if not nexthops:
+                way = f"via {route['gateway']}" + (f" dev {route['device']} onlink" if route.get("device") else "")
+                command = f"ip route replace {dst} {way} proto 157 mtu 1200"
+                yield Mutation("route metrics", command, place, (("route_entry", "wrong", dst),))
     for way in ("dev vxlan.88", "dev eth0", "via 192.168.65.1 metric 9"):
         place = "vxlan.88 extra" if "vxlan" in way else "extra"
         dst = f"10.97.{number}.0/24"
@@ -174,7 +195,7 @@ def _bridges(sections: Sections, number: str) -> Iterator[Mutation]:
             yield Mutation(f"{device} {name}", f"ip link set {device} {command}", place, wrong, lost)
         yield Mutation(f"{device} accept_ra", f"echo 1 >/proc/sys/net/ipv6/conf/{device}/accept_ra", place, wrong)
         must = (("bridge", "missing", device),)
-        yield Mutation(f"{device} deleted", f"ip link del {device}", place, must, (*lost, *ports))
+        yield Mutation(f"{device} deleted", f"ip link del {device}", place, must, (*lost, *ports), anew=not bridge.get("mac"))
         for address in bridge["addresses"]:
             must = (("address", "missing", f"{device} {address}"),)
             yield Mutation(f"{device} address missing", f"ip address del {address} dev {device}", place, must, lost)
@@ -193,7 +214,7 @@ def _sandboxes(sections: Sections) -> Iterator[Mutation]:
             "address": f"ip -n {name} address add 10.94.9.9/16 dev eth0",
         }.items():
             yield Mutation(f"sandbox {what}", command, "MyDocker0", (("sandbox", "wrong", name),))
-        yield Mutation("sandbox gone", f"ip netns del {name}", "MyDocker0", (("sandbox", "missing", name),))
+        yield Mutation("sandbox gone", f"ip netns del {name}", "MyDocker0", (("sandbox", "missing", name),), anew=True)
 
 
 def _firewall(chance: random.Random) -> Iterator[Mutation]:
@@ -236,32 +257,32 @@ def _docker() -> Iterator[Mutation]:
     wrong = (("docker_bip", "wrong", path),)
     yield Mutation("bip edited", f'sed -i \'s/"bip": "10.88/"bip": "10.66/\' {path}', "docker", wrong)
     yield Mutation("mtu edited", f"sed -i 's/1450/1449/' {path}", "docker", wrong)
-    yield Mutation("docker network gone", "docker network rm web", "docker", (("docker_network", "missing", "web"),))
+    yield Mutation("docker network gone", "docker network rm web", "docker", (("docker_network", "missing", "web"),), anew=True)
     command = "docker network rm web; docker network create --label agentless.overlay=web --subnet 10.77.0.0/24 web"
-    yield Mutation("docker network another", command, "docker", (("docker_network", "wrong", "web"),))
+    yield Mutation("docker network another", command, "docker", (("docker_network", "wrong", "web"),), anew=True)
 
 
 def _others(number: str) -> Iterator[Mutation]:
     for name, place, command, undo in (
-        ("route", "", "ip route add 10.200.N.0/24 via 192.168.65.1", "ip route del 10.200.N.0/24"),
-        ("route protocol", "", "ip route add 10.201.N.0/24 dev eth0 proto 44 mtu 1200", "ip route del 10.201.N.0/24"),
-        ("route table", "", "ip route add 10.202.N.0/24 dev eth0 table 100", "ip route flush table 100"),
-        ("route on ours", "vxlan.88", "ip route add 10.203.N.0/24 dev vxlan.88 metric 4", "ip route del 10.203.N.0/24"),
-        ("route blackhole", "", "ip route add blackhole 10.204.N.0/24", "ip route del 10.204.N.0/24"),
-        ("neighbour", "", "ip neigh add 192.168.65.N dev eth0 lladdr 02:00:00:00:00:N", "ip neigh del 192.168.65.N dev eth0"),
-        ("proxy", "vxlan.88", "ip neigh add proxy 10.88.1.N dev vxlan.88", "ip neigh del proxy 10.88.1.N dev vxlan.88"),
-        ("fdb", "", "bridge fdb add 02:00:00:00:07:N dev eth0", "bridge fdb del 02:00:00:00:07:N dev eth0"),
-        ("address", "", "ip address add 10.205.N.1/24 dev eth0", "ip address del 10.205.N.1/24 dev eth0"),
-        ("rule", "", "ip rule add iif vxlan.88 table 100 pref 5N", "ip rule del pref 5N"),
-        ("nexthop", "", "ip nexthop add id N via 192.168.65.1 dev eth0", "ip nexthop del id N"),
-        ("vxlan", "", "ip link add vxlan.7N type vxlan id 7N dstport 4789; ip link set vxlan.7N up", "ip link del vxlan.7N"),
-        ("bridge", "", "ip link add br.7N type bridge; ip link set br.7N up mtu 1400", "ip link del br.7N"),
+        ("route", "", "ip route add 10.200.@.0/24 via 192.168.65.1", "ip route del 10.200.@.0/24"),
+        ("route protocol", "", "ip route add 10.201.@.0/24 dev eth0 proto 44 mtu 1200", "ip route del 10.201.@.0/24"),
+        ("route table", "", "ip route add 10.202.@.0/24 dev eth0 table 100", "ip route flush table 100"),
+        ("route on ours", "vxlan.88", "ip route add 10.203.@.0/24 dev vxlan.88 metric 4", "ip route del 10.203.@.0/24"),
+        ("route blackhole", "", "ip route add blackhole 10.204.@.0/24", "ip route del 10.204.@.0/24"),
+        ("neighbour", "", "ip neigh add 192.168.65.@ dev eth0 lladdr 02:00:00:00:00:@", "ip neigh del 192.168.65.@ dev eth0"),
+        ("proxy", "vxlan.88", "ip neigh add proxy 10.88.1.@ dev vxlan.88", "ip neigh del proxy 10.88.1.@ dev vxlan.88"),
+        ("fdb", "", "bridge fdb add 02:00:00:00:07:@ dev eth0", "bridge fdb del 02:00:00:00:07:@ dev eth0"),
+        ("address", "", "ip address add 10.205.@.1/24 dev eth0", "ip address del 10.205.@.1/24 dev eth0"),
+        ("rule", "", "ip rule add iif vxlan.88 table 100 pref 5@", "ip rule del pref 5@"),
+        ("nexthop", "", "ip nexthop add id @ via 192.168.65.1 dev eth0", "ip nexthop del id @"),
+        ("vxlan", "", "ip link add vxlan.7@ type vxlan id 7@ dstport 4789; ip link set vxlan.7@ up", "ip link del vxlan.7@"),
+        ("bridge", "", "ip link add br.7@ type bridge; ip link set br.7@ up mtu 1400", "ip link del br.7@"),
         ("table", "", "nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 5; }'",
          "nft delete table inet mine"),
-        ("DOCKER-USER", "iptables", "iptables -A DOCKER-USER -s 192.0.2.N -j DROP",
-         "iptables -D DOCKER-USER -s 192.0.2.N -j DROP"),
-        ("iptables", "", "iptables -A INPUT -s 192.0.2.N -j DROP", "iptables -D INPUT -s 192.0.2.N -j DROP"),
-        ("txqueuelen", "vxlan.89", "ip link set vxlan.89 txqueuelen 7N group 5",
+        ("DOCKER-USER", "iptables", "iptables -A DOCKER-USER -s 192.0.2.@ -j DROP",
+         "iptables -D DOCKER-USER -s 192.0.2.@ -j DROP"),
+        ("iptables", "", "iptables -A INPUT -s 192.0.2.@ -j DROP", "iptables -D INPUT -s 192.0.2.@ -j DROP"),
+        ("txqueuelen", "vxlan.89", "ip link set vxlan.89 txqueuelen 7@ group 5",
          "ip link set vxlan.89 txqueuelen 1000 group 0"),
         ("promisc", "vxlan.89", "ip link set vxlan.89 promisc on", "ip link set vxlan.89 promisc off"),
         ("rp_filter", "vxlan.89", "echo 2 >/proc/sys/net/ipv4/conf/vxlan.89/rp_filter",
@@ -270,12 +291,12 @@ def _others(number: str) -> Iterator[Mutation]:
          "ip link set vxlan.90 type bridge_slave hairpin off cost 100"),
         ("bridge option", "vxlan.90", "ip link set br.90 type bridge ageing_time 7700",
          "ip link set br.90 type bridge ageing_time 30000"),
-        ("learnt", "vxlan.90", "bridge fdb add 02:00:00:00:08:N dev vxlan.90 dst 192.168.65.5 self dynamic",
-         "bridge fdb del 02:00:00:00:08:N dev vxlan.90 dst 192.168.65.5 self"),
+        ("learnt", "vxlan.90", "bridge fdb add 02:00:00:00:08:@ dev vxlan.90 dst 192.168.65.5 self dynamic",
+         "bridge fdb del 02:00:00:00:08:@ dev vxlan.90 dst 192.168.65.5 self"),
         ("daemon.json", "docker", "sed -i '1s/{/{ \"debug\": true,/' /etc/docker/daemon.json",
          "sed -i '1s/ \"debug\": true,//' /etc/docker/daemon.json"),
-        ("file", "", "echo x >/run/flannel/N", "rm /run/flannel/N"),
+        ("file", "", "echo x >/run/flannel/@", "rm /run/flannel/@"),
         ("sysctl", "", "sysctl -q net.ipv4.conf.eth0.log_martians=1", "sysctl -q net.ipv4.conf.eth0.log_martians=0"),
     ):  # fmt: skip
-        command, undo = (text.replace("N", number).replace(f"{number}U", "NU") for text in (command, undo))
+        command, undo = (text.replace("@", number) for text in (command, undo))
         yield Mutation(f"others' {name}", command, place or f"others' {name}", undo=undo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,18 @@ PEERS = range(2, 300)
 LINKS: dict[str, dict[str, Any]] = {
     "as planned": {"local": "10.1.1.1", "learning": False},
     "every option": {
-        **{"local": "10.1.1.1", "dev": "lo", "learning": True, "ttl": 7, "tos": 8, "df": "set", "ageing": 60, "udpcsum": False},
+        **{
+            "local": "10.1.1.1",
+            "dev": "lo",
+            "learning": True,
+            "ttl": 7,
+            "tos": 184,
+            "df": "set",
+            "ageing": 60,
+            "udpcsum": False,
+        },
         **{"maxaddress": 5000, "srcport_min": 40000, "srcport_max": 50000, "udp6zerocsumtx": True, "udp6zerocsumrx": True},
-        **{"gbp": True, "proxy": True, "rsc": True, "l2miss": True, "l3miss": True},
+        **{"gbp": True, "udpcsum": False, "proxy": True, "rsc": True, "l2miss": True, "l3miss": True},
     },
     "point to point": {"local": "10.1.1.1", "remote": "10.1.1.2", "port": 8472},
     "multicast": {"local": "10.1.1.1", "group": "239.1.1.1", "dev": "eth0", "learning": True},
@@ -139,3 +149,25 @@ def test_a_script_that_fails_in_part_says_so_and_does_the_rest(namespace: Namesp
     with pytest.raises(AssertionError, match="exit code 1"):
         namespace.shell(_boot.script(options))
     assert "vteps_88" in namespace.sh("nft list table inet agentless_overlay")
+
+
+def test_a_script_that_the_next_boot_could_not_use_is_refused(namespace: Namespace, tmp_path: Path) -> None:
+    """Also where the device is there already, so that nothing of the script would run on the host."""
+    # With an /etc of its own, where the script would be.
+    mount = f"mount -t tmpfs tmpfs {tmp_path}; mkdir {tmp_path}/u {tmp_path}/w; "
+    mount += f"mount -t overlay -o lowerdir=/etc,upperdir={tmp_path}/u,workdir={tmp_path}/w overlay /etc"
+    etc = ("unshare", "--mount", "sh", "-ec", f'{mount}; exec "$@"', "sh")
+    link = {"name": "vx", "vni": 88, "up": True, "alias": "agentless.overlay:n"}
+    namespace.module("overlay_host", vxlan_link=[link])
+    before = everything(namespace)
+    for check in (True, False):
+        options: dict[str, Any] = {"vxlan_link": [{**link, "ttl": 300}], "boot": [{}]}
+        said = namespace.module("overlay_host", check=check, fails=True, wrapper=etc, **options)["msg"]
+        assert "boot: " in said and "TTL must be <= 255" in said and "Nothing was changed" in said
+    assert everything(namespace) == before
+    # What it can use is not refused, with an underlay that a namespace has not.
+    namespace.sh("ip link add eth9 type bridge; ip link set eth9 up; ip address add 10.1.1.1/24 dev eth9")
+    route = {"dst": "10.88.2.0/24", "gateway": "10.1.1.2"}
+    options = {"vxlan_link": [{**link, "dev": "eth9", "tos": 184}], "route_entry": [{"entries": [route]}], "boot": [{}]}
+    assert namespace.module("overlay_host", wrapper=etc, **options)["changed"]
+    assert "tos 0xb8" in namespace.sh("ip -d link show vx")

@@ -19,8 +19,8 @@ import pytest
 from labs import Namespace, environment, run
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
 from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
@@ -57,9 +57,9 @@ def link_options(seen: random.Random, version: int) -> dict[str, Any]:
     if seen.random() < asked:
         low = seen.choice((1, 1024, 40000, 65535))
         link.update(srcport_min=low, srcport_max=seen.choice((low, 65535)))
-    if version == 6 and seen.random() < asked:
+    if seen.random() < asked:
         # Which IPv4 has no place for.
-        link["flowlabel"] = seen.choice((0, 1, 2**20 - 1))
+        link["flowlabel"] = seen.choice((0, 1, 2**20 - 1)) if version == 6 else 0
     if "localbypass" not in WORDS and link.get("localbypass") is False:
         del link["localbypass"]
     return link
@@ -93,9 +93,6 @@ def network(seen: random.Random, number: int, namespace: str, benign: bool) -> d
     made["underlay"] = f"ipv{version}"
     if not benign:
         made["link"] = link_options(seen, version)
-        if {"gbp", "udp6zerocsumrx"} & set(made["link"]):
-            # Devices on one port share a socket, and the kernel makes none that is two ways.
-            made["port"] = 50000 + number
         if backend != "multicast" and seen.random() < 0.3:
             made["dev"] = "eth0"
     if backend == "multicast":
@@ -147,7 +144,7 @@ def script_of(sections: dict[str, Any]) -> str:
 
 def refused(sections: dict[str, Any]) -> str:
     """What the programs of this machine have against the script, tried in a namespace of its own."""
-    return _boot.refused(Host(run=run_program), _boot._parts(_module.validated(sections)))
+    return _boot.refused(Host(run=run_program), _boot.parts_of(_module.validated(sections)))
 
 
 def underlay(namespace: Namespace, number: int) -> None:

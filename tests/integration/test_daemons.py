@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Machines, Played
+from labs import Lab, Machines, Played
 
 RESTART = "{ systemctl reset-failed docker.service docker.socket; systemctl restart docker; }"
 MAIN = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}
@@ -105,6 +105,71 @@ def test_before_28_the_ipv6_range_is_ours_to_replace(lab: Machines) -> None:
     torn = lab.play("--limit", "trixie", playbook="playbooks/teardown.yml")
     assert torn.code == 0 and json.loads(lab.sh("trixie", f"cat {PATH}")) == {"ipv6": True, "fixed-cidr-v6": "fd00:dead::/64"}
     lab.sh("trixie", f"rm {PATH}; {RESTART}")
+
+
+# Both families, and then one.
+
+
+def docker0(lab: Lab, host: str) -> list[str]:
+    """The IPv6 addresses of docker0, less the kernel's own, and subnets that the host has a route to there."""
+    addresses = lab.json(host, "ip -j -6 address show dev docker0 scope global")
+    found = [one["local"] for item in addresses for one in item.get("addr_info", []) if one]
+    routes = lab.json(host, "ip -j -6 route show dev docker0")
+    return found + [one["dst"] for one in routes if not one["dst"].startswith("fe80")]
+
+
+def test_a_network_that_loses_ipv6_takes_it_from_docker0(lab: Machines) -> None:
+    """Docker from 26 leaves the address there: the next one to get that lease would share it."""
+    networks(lab, {**MAIN, "cidr": ["10.88.0.0/16", "fd00:88::/48"]})
+    lab.converge()
+    before = {host: docker0(lab, host) for host in lab.hosts}
+    assert all(any(one.startswith("fd00:88:") for one in found) for found in before.values()), before
+    as_planned(lab)
+    networks(lab, MAIN)
+    told = drift(lab)
+    assert told.code == 2, told.output
+    assert "which it is not to have any more" in (report(lab) / "drift.json").read_text()
+    predicted = lab.play("--check", "--diff")
+    assert {host: docker0(lab, host) for host in lab.hosts} == before
+    done = lab.converge("--diff")
+    assert predicted.changed() == done.changed()
+    for host in lab.hosts:
+        keys = json.loads(lab.sh(host, f"cat {PATH}"))
+        assert not {"ipv6", "bip6", "fixed-cidr-v6"} & set(keys) and docker0(lab, host) == [], docker0(lab, host)
+        assert lab.sh(host, "docker network inspect bridge -f '{{.EnableIPv6}}'").strip() == "false"
+    as_planned(lab)
+
+
+# Options that Docker gives to each network by itself.
+
+
+def test_default_options_of_networks_are_no_difference(lab: Machines) -> None:
+    bridge = "com.docker.network.bridge."
+    defaults = {"bridge": {f"{bridge}enable_icc": "true", f"{bridge}gateway_mode_ipv4": "nat", "x.y": "z"}}
+    for host in lab.hosts:
+        put(lab, host, **{"default-network-opts": defaults})
+        lab.sh(host, RESTART)
+    networks(lab, MAIN, WEB)
+    lab.converge()
+    for host in lab.hosts:
+        found = lab.json(host, "docker network inspect web")[0]
+        assert found["Options"]["x.y"] == "z" and found["Options"][f"{bridge}enable_icc"] == "true"
+    made = {host: lab.json(host, "docker network inspect web")[0]["Id"] for host in lab.hosts}
+    for host in lab.hosts:
+        lab.run_container(host, "w1", "web", publish=8082)
+    as_planned(lab)
+    assert made == {host: lab.json(host, "docker network inspect web")[0]["Id"] for host in lab.hosts}
+    # Theirs come back with a network that is made anew for something of ours, and are no difference then either.
+    for host in lab.hosts:
+        lab.sh(host, "docker rm -f w1")
+        put(lab, host, **{"default-network-opts": None})
+        lab.sh(host, RESTART)
+    networks(lab, MAIN, {**WEB, "mtu": 1400})
+    lab.converge()
+    for host in lab.hosts:
+        options = lab.json(host, "docker network inspect web")[0]["Options"]
+        assert options["com.docker.network.driver.mtu"] == "1400" and options["x.y"] == "z"
+    assert set(lab.converge().changed().values()) == {0}
 
 
 def test_firewalld_beside_docker_that_says_so(lab: Machines) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,186 @@ def test_a_new_bip_needs_leave_while_containers_run(host: Lab) -> None:
     assert host.sh("docker1", "cat /etc/docker/daemon.json") == before
     allowed = module(host, bip="10.88.60.1/24", allow_renumber=True)
     assert allowed["changed"] and allowed["docker_bip"]["containers"] == ["precious"]
+
+
+def docker0(lab: Lab) -> list[str]:
+    """The IPv6 addresses of docker0, less the kernel's own, and subnets that the host has a route to there."""
+    addresses = lab.json("docker1", "ip -j -6 address show dev docker0 scope global")
+    # iproute2 says an empty object where there is nothing.
+    found = [one["local"] for item in addresses for one in item.get("addr_info", []) if one]
+    routes = lab.json("docker1", "ip -j -6 route show dev docker0")
+    return found + [one["dst"] for one in routes if not one["dst"].startswith("fe80")]
+
+
+@pytest.mark.parametrize("owners", [{}, {"ipv6": True, "fixed-cidr-v6": "fd00:dead::/64"}])
+def test_ipv6_goes_with_the_wish_and_the_owners_comes_back(host: Lab, owners: dict[str, Any]) -> None:
+    before = {**json.loads(DAEMON_JSON), **owners}
+    host.exec("docker1", "sh", "-c", f"printf %s '{json.dumps(before)}' >/etc/docker/daemon.json; service docker restart")
+
+    def keys() -> dict[str, Any]:
+        return dict(json.loads(host.sh("docker1", "cat /etc/docker/daemon.json")))
+
+    try:
+        module(host, bip6="fd00:88:0:1::1/64")
+        assert keys() == {**before, "bip": "10.88.50.1/24", "mtu": 1450, "ip-masq": False, "ipv6": True} | {
+            "fixed-cidr-v6": "fd00:88:0:1::/64"
+        }
+        host.sh("docker1", "service docker restart")
+        again = module(host, bip6="fd00:88:0:1::1/64")
+        assert not again["changed"] and not again["docker_bip"]["restart_required"]
+        assert "fd00:88:0:1::1" in docker0(host)
+
+        predicted = module(host, check=True)
+        done = module(host)
+        assert predicted["operations"] == done["operations"] and predicted["docker_bip"] == done["docker_bip"]
+        assert keys() == {**before, "bip": "10.88.50.1/24", "mtu": 1450, "ip-masq": False}
+        assert done["docker_bip"]["restart_required"] and done["docker_bip"]["stale_addresses"] == ["fd00:88:0:1::1/64"]
+        reasons = " ".join(done["docker_bip"]["restart_reasons"])
+        assert "docker0 has fd00:88:0:1::1/64, which it is not to have any more" in reasons
+        again = module(host)
+        assert not again["changed"] and again["docker_bip"]["restart_reasons"] == done["docker_bip"]["restart_reasons"]
+        # As the role does it: Docker 20.10 leaves the route.
+        host.sh("docker1", "service docker restart; ip -6 route flush exact fd00:88:0:1::1/64 dev docker0")
+        last = module(host)
+        assert not last["changed"] and not last["docker_bip"]["restart_required"], last["docker_bip"]
+        assert not any(one.startswith("fd00:88:") for one in docker0(host))
+        assert any(one.startswith("fd00:dead:") for one in docker0(host)) == bool(owners)
+        # The next lease of IPv6 is as the first one was.
+        assert module(host, check=True, bip6="fd00:88:0:2::1/64")["changed"]
+    finally:
+        restore(host)
+        host.sh("docker1", "service docker stop; ip link delete docker0; service docker start")
+
+
+def test_what_another_writes_meanwhile_is_not_lost(host: Lab, tmp_path: Path) -> None:
+    """Here while dockerd judges the new file, which it does after the old one was read."""
+    others = '{"debug": true}'
+    script = f"#!/bin/sh\nprintf %s '{others}' >/etc/docker/daemon.json\nexec /usr/bin/setpriv \"$@\"\n"
+    (tmp_path / "setpriv").write_text(script)
+    (tmp_path / "setpriv").chmod(0o755)
+    wrapper = ("env", f"PATH={tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin")
+    failed = module(host, wrapper=wrapper, fails=True)
+    assert "/etc/docker/daemon.json was changed by somebody else since it was read; run again" in failed["msg"]
+    assert host.sh("docker1", "cat /etc/docker/daemon.json") == others
+    assert set(host.sh("docker1", "ls -A /etc/docker").split()) - {"key.json"} == {"daemon.json"}
+    # With others of the transaction undone.
+    restore(host)
+    bip = {"bip": "10.88.50.1/24", "mtu": 1450, "ip_masq": False}
+    files = [{"path": "/run/of-ours", "content": "x"}]
+    failed = host.module("docker1", "overlay_host", wrapper=wrapper, fails=True, docker_bip=[bip], files=files)
+    assert "is left as somebody else has made it meanwhile" in failed["msg"], failed["msg"]
+    assert host.sh("docker1", "cat /etc/docker/daemon.json; ls /run/of-ours 2>&1 || true").startswith(others + "ls: ")
+    assert set(host.sh("docker1", "ls -A /etc/docker").split()) - {"key.json"} == {"daemon.json"}
+    assert module(host)["changed"] and json.loads(host.sh("docker1", "cat /etc/docker/daemon.json"))["debug"] is True
+
+
+def test_the_file_that_dockerd_judges_is_nobody_elses_to_read(host: Lab, tmp_path: Path) -> None:
+    script = '#!/bin/sh\nfor word; do last=$word; done\nstat -c "%a %u" "$last" "${last%/*}" >/run/judged\n'
+    (tmp_path / "setpriv").write_text(script + 'exec /usr/bin/setpriv "$@"\n')
+    (tmp_path / "setpriv").chmod(0o755)
+    module(host, wrapper=("env", f"PATH={tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"))
+    assert host.sh("docker1", "cat /run/judged").splitlines() == ["600 65534", "700 65534"]
+    assert host.sh("docker1", "rm /run/judged; ls -d /run/agentless-overlay-* 2>/dev/null || true") == ""
+
+
+def test_without_its_judgement_nothing_is_written(host: Lab) -> None:
+    """dockerd runs, and its program is not where root looks for programs."""
+    refused = module(host, wrapper=("env", "PATH=/usr/bin:/bin"), fails=True)
+    assert "there is no program dockerd" in refused["msg"]
+    assert host.sh("docker1", "cat /etc/docker/daemon.json") == DAEMON_JSON
+
+
+FAKE = """
+import http.server, json, os, socketserver, sys
+open("/run/fake.pid", "w").write(str(os.getpid()))
+answers = json.load(open(sys.argv[1]))
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(answers.get(self.path.partition("?")[0], [])).encode()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
+    def address_string(self): return "-"
+    def log_message(self, *_): pass
+socketserver.UnixStreamServer("/run/docker.sock", Handler).serve_forever()
+"""
+PODMAN = {
+    "Platform": {"Name": "linux/amd64/debian-12"},
+    "Components": [{"Name": "Podman Engine", "Version": "4.9.4"}, {"Name": "Conmon", "Version": "conmon version 2.1.6"}],
+    "Version": "4.9.4",
+    "ApiVersion": "1.41",
+}
+DOCKER = {"Version": "27.2.0", "ApiVersion": "1.47", "Components": [{"Name": "Engine", "Version": "27.2.0"}]}
+
+
+@pytest.mark.parametrize(
+    ("version", "info", "words", "network_too"),
+    [
+        (PODMAN, {"host": {}}, "Podman Engine 4.9.4 answers on /var/run/docker.sock, not Docker", True),
+        (
+            DOCKER,
+            {"DockerRootDir": "/var/snap/docker/common/var-lib-docker"},
+            "is the snap's (its data lie in /var/snap/docker/common/var-lib-docker), which reads /var/snap/docker/current/",
+            False,
+        ),
+        (
+            DOCKER,
+            {"DockerRootDir": "/home/x/.local/share/docker", "SecurityOptions": ["name=seccomp", "name=rootless"]},
+            "is rootless (its data lie in /home/x/.local/share/docker)",
+            True,
+        ),
+    ],
+)
+def test_what_is_behind_the_socket_is_called_by_its_name(
+    host: Lab, tmp_path: Path, version: dict[str, Any], info: dict[str, Any], words: str, network_too: bool
+) -> None:
+    (tmp_path / "answers").write_text(json.dumps({"/version": version, "/info": info}))
+    (tmp_path / "fake.py").write_text(FAKE)
+    host.sh("docker1", "service docker stop; rm -f /run/docker.sock")
+    fake = host.popen("docker1", "python3", str(tmp_path / "fake.py"), str(tmp_path / "answers"))
+    try:
+        host.sh("docker1", "for i in $(seq 100); do [ -S /run/docker.sock ] && break; sleep 0.1; done")
+        for check in (True, False):
+            assert words in module(host, fails=True, check=check)["msg"]
+        assert set(host.sh("docker1", "ls -A /etc/docker").split()) - {"key.json"} == {"daemon.json"}
+        item = {"name": "web", "network": "demo", "subnets": ["10.88.1.0/24"], "gateways": ["10.88.1.1"], "bridge": "br.88"}
+        if network_too:
+            asked: dict[str, Any] = {"docker_network": [{**item, "mtu": 1450}]}
+            assert words in host.module("docker1", "overlay_host", fails=True, **asked)["msg"]
+    finally:
+        host.sh("docker1", "kill $(cat /run/fake.pid); rm -f /run/docker.sock /run/fake.pid")
+        fake.wait(10)
+        host.sh("docker1", "service docker start")
+
+
+def test_of_two_dockerds_the_one_with_the_socket_counts(host: Lab) -> None:
+    """The other one is older, has another number, and flags that would exclude ours."""
+    folders = "--data-root /run/other/data --exec-root /run/other/exec --pidfile /run/other.pid --config-file /run/other.json"
+    other = f"dockerd -H unix:///run/other.sock {folders} --bridge none --iptables=false --mtu 1400"
+    host.sh(
+        "docker1",
+        f"service docker stop; echo '{{}}' >/run/other.json; {other} >/run/other.log 2>&1 & sleep 3; service docker start",
+    )
+    try:
+        assert host.sh("docker1", "docker -H unix:///run/other.sock info -f '{{.DockerRootDir}}'").strip() == "/run/other/data"
+        done = module(host)
+        assert done["changed"]
+        host.sh("docker1", "service docker restart")
+        assert not module(host)["docker_bip"]["restart_required"]
+    finally:
+        host.sh("docker1", "kill $(cat /run/other.pid); sleep 2; rm -rf /run/other /run/other.json")
+
+
+def test_a_dockerd_without_privileges_is_not_the_hosts_own(host: Lab, tmp_path: Path) -> None:
+    """By what it is told from others: its name, a mount namespace of its own, and what RootlessKit gave it."""
+    host.sh("docker1", f"service docker stop; cp /bin/sleep {tmp_path}/dockerd")
+    rootless = ("unshare", "--mount", "env", "ROOTLESSKIT_STATE_DIR=/run/x", f"{tmp_path}/dockerd", "1000")
+    job = host.popen("docker1", *rootless)
+    try:
+        time.sleep(1)
+        assert "a rootless dockerd runs (process " in module(host, fails=True)["msg"]
+    finally:
+        host.sh("docker1", "kill $(pidof dockerd)")
+        job.wait(10)
+        host.sh("docker1", "service docker start")
 
 
 def test_a_dockerd_that_does_not_run_is_a_reason_to_start_it(host: Lab) -> None:

@@ -114,9 +114,9 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
             "firewall": [
                 "+nft chain input: type filter hook input priority -10; policy accept;",
                 "+nft chain input: udp dport 4789 @th,96,24 0x58 ip saddr != @vteps_88 counter drop",
-                '+nft chain postrouting: ip saddr != 10.88.0.0/16 ip daddr 10.88.0.0/16 oifname "vxlan.88" masquerade',
-                "+nft chain postrouting: ip saddr 10.88.50.0/24 ip daddr != 10.88.0.0/16 masquerade",
                 "+nft chain postrouting: type nat hook postrouting priority 100; policy accept;",
+                '+nft chain postrouting: ip saddr != 10.88.0.0/16 ip daddr 10.88.0.0/16 oifname "vxlan.88" masquerade',
+                "+nft chain postrouting: ip saddr 10.88.50.0/24 ip daddr != 10.88.0.0/16 ip daddr != 224.0.0.0/4 masquerade",
                 "+nft set vteps_88: 192.168.65.4",
                 "+nft set vteps_88: type ipv4_addr",
             ]

@@ -315,7 +315,8 @@ def test_the_blast_radius_is_told_and_limited(fleet: Fleet) -> None:
     for args in (("-e", "overlay_max_recreate=0"), ("-e", "overlay_max_recreate=0", "--check")):
         refused = fleet.play(*args)
         assert refused.code == 2
-        assert "would make anew 1 (docker1: vxlan.88), and overlay_max_recreate is 0. No host was touched." in refused.text
+        words = "would make anew or remove 1 (docker1: vxlan.88), and overlay_max_recreate is 0. No host was touched."
+        assert words in refused.text
     told = fleet.converge("--check").text
     assert {host: fleet.state(host) for host in fleet.hosts} == states
     done = fleet.converge("-e", "overlay_max_recreate=1", "-e", "overlay_max_restart=0").text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -141,7 +142,13 @@ def test_a_removed_bridge_comes_back_with_all_that_was_on_it(
 
 def test_what_cannot_be_undone_is_named_and_the_rest_is_undone(flat: Namespace, pyroute2: str, tmp_path: Path) -> None:
     before = look(flat)
-    wrapper = failing(tmp_path, "nft", " -f ") + failing(tmp_path, "iptables", " -I ")
+    wrapper = failing(tmp_path, "nft", " -f ")
+    # Takes rules away, and puts none back.
+    (tmp_path / "iptables-restore").write_text(
+        '#!/bin/sh\nsaid=$(cat); case "$said" in *"-I "*) echo "iptables: no space left" >&2; exit 1;; esac\n'
+        f'echo "$said" | {shutil.which("iptables-restore")} "$@"\n'
+    )
+    (tmp_path / "iptables-restore").chmod(0o755)
     answer = flat.module("overlay_host", pyroute2, fails=True, wrapper=wrapper, **NOTHING)
     assert AS_IT_WAS not in answer["msg"]
     assert "What was done before was undone, but for this: still to do is firewall: add iptables DOCKER-USER" in answer["msg"]

@@ -17,8 +17,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._looking._captur
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import FdbEntry
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import rules_of
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import rules_of
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
 from ansible_collections.agentless.overlay.plugins.plugin_utils._captured import pair, table
 from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node, Plan

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, Op
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _transaction
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER, _boot
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctls, parts_of
 
 
@@ -58,7 +60,7 @@ def sections(**more: Any) -> dict[str, Any]:
 def boot(systemd: Systemd, wanted: dict[str, Any], undo: bool = False) -> tuple[Host, list[str], list[str]]:
     """One run of this resource: the host, its operations, and what failed."""
     host, resource = Host(run=systemd, rolling_back=undo), _boot.Boot()
-    spec = resource.parse(_module.validated(wanted))
+    spec = _transaction.parse(ORDER, _module.validated(wanted))[resource.name]
     found = resource.read(host, spec, set())
     ops = resource.diff(found, resource.settle(found, spec))
     failures = [
@@ -143,3 +145,24 @@ def test_the_name_of_a_setting(name: str, path: str) -> None:
 def test_what_is_no_name_of_a_setting(name: str) -> None:
     with pytest.raises(_module.OverlayError, match="not the name of a setting"):
         Sysctls().parse({"sysctl": [{"name": name, "value": 1}]})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((1, "", "unshare: unshare failed: Operation not permitted"), ""),
+        ((0, "the trial begins\n", "a warning"), ""),
+        ((1, "the trial begins\n", 'Error: "ttl" is wrong\n'), 'Error: "ttl" is wrong'),
+        ((127, "the trial begins\n", ""), "exit code 127"),
+    ],
+)
+def test_a_script_that_cannot_be_tried_is_not_refused(answer: tuple[int, str, str], said: str) -> None:
+    parts = _boot.parts_of(_module.validated(sections()))
+    assert _boot.refused(Host(run=lambda _args, _stdin: answer), parts) == said
+
+
+def test_a_host_without_unshare_refuses_nothing() -> None:
+    def run(_args: Sequence[str], _stdin: str | None) -> Any:
+        raise FileNotFoundError("unshare")
+
+    assert _boot.refused(Host(run=run), _boot.parts_of(_module.validated(sections()))) == ""

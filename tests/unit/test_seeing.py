@@ -116,8 +116,9 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
             item("route_entry", "10.88.2.0/24"),
             item("fdb_entry", "vxlan.200 00:00:00:00:00:00 192.168.65.5"),
             item("route_entry", "10.88.77.0/24", "extra"),
-            operations=["vxlan_link: re-create vxlan.88 vni 88", "docker_network: change flat 172.18.0.0/16"],
+            operations=["vxlan_link: re-create vxlan.88 vni 88", "docker_network: re-create flat 172.18.0.0/16"],
         ),
+        "docker5": said(operations=["docker_network: remove web 10.88.5.0/24"]),
         "docker2": said(docker_bip={"restart_required": True, "containers": ["job", "web"], "auto_removed": ["job"]}),
         "docker4": said(docker_bip={**STOPPED, "containers": [], "auto_removed": []}),
         "docker3": said(docker_bip={"restart_required": True, "containers": ["db"], "auto_removed": []}),
@@ -127,11 +128,12 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
         "docker1: 10.88.77.0/24"
     ]
     assert found["recreated"] == ["docker1: vxlan.88", "docker1: flat"]
+    assert found["networks_removed"] == ["docker5: web"]
     assert (found["restarted"], found["waiting"]) == (["docker2", "docker4"], ["docker3"])
     assert (found["containers"], found["auto_removed"], found["stopped"]) == (["docker2: web"], ["docker2: job"], ["docker4"])
     # The one constant that controller and host cannot import from each other.
     assert _daemon_keys.live_differences(Docker("28.5.2", False), {}) == [_preview.NOT_RUNNING]
-    assert _preview.exceeded(found, None, None) == [] == _preview.exceeded(found, 2, 2)
+    assert _preview.exceeded(found, None, None) == [] == _preview.exceeded(found, 3, 2)
     assert len(_preview.exceeded(found, 1, 0)) == 2
     assert _preview.said({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
 
@@ -162,6 +164,11 @@ def test_the_preview_refuses_to_take_the_network_apart() -> None:
     assert left(4, 5) == [] and left(4, 5, 6) != []
     remove = 0
     assert left() == [] and left(4) != []
+    # A host that is to leave the whole network loses all of its peers there.
+    drift = [item("route_entry", f"10.88.{number}.0/24", "extra") for number in (1, 2, 3)]
+    left_whole = _preview.preview(plan, {"h9": said(*drift)}, {})
+    assert "take 3 of its 3 peers on demo from h9." in _preview.exceeded(left_whole, None, None)[0]
+    assert _preview.exceeded(left_whole, None, None, 3) == []
 
 
 SAVED = """*filter

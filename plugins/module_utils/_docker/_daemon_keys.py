@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import re
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object, render
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
@@ -23,6 +23,10 @@ BACKUP_SUFFIX = ".before-overlay"
 BRIDGE_SUFFIX = ".before-overlay-docker0"
 # The file that dockerd runs on, until it has restarted on the new one: what a failed restart puts back.
 UNDO_SUFFIX = ".overlay-undo"
+# The keys of IPv6 as they were before ours: where it is, those in the file are ours.
+IPV6_SUFFIX = ".before-overlay-ipv6"
+KEPT = (BACKUP_SUFFIX, BRIDGE_SUFFIX, IPV6_SUFFIX, UNDO_SUFFIX)
+KEYS6 = ("ipv6", "bip6", "fixed-cidr-v6")
 
 NO_NFTABLES = (
     "docker: dockerd has its firewall in %s, where a rule of ours cannot let the overlay through. "
@@ -34,52 +38,40 @@ DOCKERS_MTU = 1500
 DOCKERS_POOLS = tuple(("172.%d.0.0/16" % number, 16) for number in range(17, 32)) + (("192.168.0.0/16", 20),)
 
 
-def parse_object(text: str, path: str) -> Dict[str, Any]:
-    """A daemon.json as a dict in the file's order; refuses what a rewrite would lose."""
-
-    def pairs(items: List[Any]) -> Dict[str, Any]:
-        names = [name for name, _value in items]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise OverlayError("docker_bip: %s has the key %s twice; remove one of them" % (path, ", ".join(twice)))
-        return dict(items)
-
-    if not text.strip():
-        return {}
-    try:
-        found = json.loads(text, object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
-        raise OverlayError(
-            "docker_bip: %s is not JSON: %s at line %d column %d. Nothing was changed; correct the file and run again"
-            % (path, error.msg, error.lineno, error.colno)
-        ) from error
-    if not isinstance(found, dict):
-        raise OverlayError("docker_bip: %s holds no JSON object; nothing was changed" % path)
-    return found
-
-
-def render(text: str, path: str, keys: Mapping[str, Any]) -> str:
-    """The file's text with our keys set, or taken out where None; the text itself where it has them already."""
-    found = parse_object(text, path)
-    result = {name: value for name, value in found.items() if name not in keys or keys[name] is not None}
-    result.update({name: value for name, value in keys.items() if value is not None})
-    if result == found:
-        return text
-    indented = re.search(r'\n([ \t]+)"', text)
-    indent: Any = indented.group(1) if indented else (2 if "\n" in text.strip() or not found else None)
-    rendered = json.dumps(result, indent=indent, ensure_ascii=False)
-    return rendered + ("" if text.strip() and not text.endswith("\n") else "\n")
-
-
-def restore(text: str, path: str, before: str) -> str:
+def restore(text: str, path: str, before: str, before6: Optional[str] = None) -> str:
     """The file's text with our keys as they were before us, and every other as it is now; empty for no file.
 
     @param before: the text of the file before we ever changed it, empty where there was none
+    @param before6: the keys of IPv6 before we set those, where that was later
     """
     former = parse_object(before, path + BACKUP_SUFFIX)
-    rendered = render(text, path, {name: former.get(name) for name in MANAGED})
+    keys = {name: former.get(name) for name in MANAGED}
+    if before6 is not None:
+        keys.update(keys6_of(before6, path + IPV6_SUFFIX))
+    rendered = render(text, path, keys)
     # Where nothing else has changed since, the text as well.
     return before if parse_object(rendered, path) == former else rendered
+
+
+def keys6_of(text: str, path: str) -> Dict[str, Any]:
+    """The keys of IPv6 in a file, None for one that is not there."""
+    found = parse_object(text, path)
+    return {name: found.get(name) for name in KEYS6}
+
+
+def lease6_of(keys: Mapping[str, Any]) -> Optional[ipaddress.IPv6Network]:
+    """The IPv6 subnet that docker0 has by the keys of a file."""
+    given = (keys.get("bip6") or keys.get("fixed-cidr-v6")) if keys.get("ipv6") else None
+    try:
+        return ipaddress.IPv6Interface(given).network if given else None
+    except ValueError:
+        # dockerd says so itself.
+        return None
+
+
+def still_there(gone: Iterable[ipaddress.IPv6Network], addresses: Iterable[str]) -> List[str]:
+    """Of addresses with their prefix lengths those of subnets that are to be gone."""
+    return sorted({one for one in addresses if ipaddress.IPv6Interface(one).network in set(gone)})
 
 
 def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
@@ -113,11 +105,9 @@ def live_differences(docker: Docker, keys: Mapping[str, Any]) -> List[str]:
     reasons = []
     if docker.gateway != keys["bip"]:
         reasons.append("docker0 has %s, not %s" % (docker.gateway, keys["bip"]))
-    lease6 = keys.get("bip6") or keys.get("fixed-cidr-v6")
-    if lease6:
-        ours, found = ipaddress.IPv6Interface(lease6).network, docker.gateway6
-        if found is None or ipaddress.IPv6Interface(found).network != ours:
-            reasons.append("docker0 has %s, not an address of %s" % (found or "no IPv6", ours))
+    ours, found = lease6_of(keys), docker.gateway6
+    if ours is not None and (found is None or ipaddress.IPv6Interface(found).network != ours):
+        reasons.append("docker0 has %s, not an address of %s" % (found or "no IPv6", ours))
     # Without a word about it, it is Docker's own.
     if "mtu" in keys and (docker.mtu or str(DOCKERS_MTU)) != str(keys["mtu"]):
         reasons.append("the default network's mtu is %s, not %s" % (docker.mtu, keys["mtu"]))
@@ -126,29 +116,31 @@ def live_differences(docker: Docker, keys: Mapping[str, Any]) -> List[str]:
     return reasons
 
 
-def refuse_outside(path: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
-    """Refuse keys of the owner's that lie outside docker0's subnet: dockerd takes the file, and then does not start.
+def outside(where: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> List[str]:
+    """Keys of the owner's that lie outside docker0's subnet, in sentences: dockerd takes the file, and then does not start.
 
     Or it starts, and no container does.
 
-    @param before: the file as it is
-    @param keys: what it is to get
+    @param where: what sets them
+    @param before: what it sets
+    @param keys: what the file is to get
     """
-    leases = {4: ipaddress.ip_interface(keys["bip"]).network}
-    lease6 = keys.get("bip6") or keys.get("fixed-cidr-v6")
-    if lease6:
-        leases[6] = ipaddress.ip_interface(lease6).network
+    leases: Dict[int, Any] = {4: ipaddress.ip_interface(keys["bip"]).network}
+    lease6 = lease6_of(keys)
+    if lease6 is not None:
+        leases[6] = lease6
     problems = [
         "%s to %s, outside %s, which docker0 is to have" % (name, before[name], leases[version])
         for name, version in (("fixed-cidr", 4), ("default-gateway", 4), ("fixed-cidr-v6", 6), ("default-gateway-v6", 6))
         # One that we set ourselves is replaced.
         if before.get(name) and version in leases and keys.get(name) is None and not _inside(before[name], leases[version])
     ]
-    if problems:
-        raise OverlayError(
-            "docker_bip: %s sets %s. Docker would not start with that, or give containers addresses that nobody has a route "
-            "to. Remove the key, or choose a value inside. Nothing was changed" % (path, "; ".join(problems))
-        )
+    if not problems:
+        return []
+    return [
+        "docker_bip: %s sets %s. Docker would not start with that, or give containers addresses that nobody has a route "
+        "to. Remove the key, or choose a value inside" % (where, "; ".join(problems))
+    ]
 
 
 def _inside(text: Any, lease: Any) -> bool:

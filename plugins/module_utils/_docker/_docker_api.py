@@ -16,15 +16,17 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._docker import _dockerd
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _processes
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 if TYPE_CHECKING:
     from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
-SOCKET = "/var/run/docker.sock"
+SOCKET = _processes.SOCKET
 # Docker networks with this label are ours; its value is the overlay network's name.
 LABEL = "agentless.overlay"
+# Which of its driver's options are ours, by the ends of their names; default-network-opts of daemon.json adds others.
+OPTIONS_LABEL = LABEL + ".options"
 # Sockets behind which a dockerd has answered this process.
 _AWAKE: Set[str] = set()
 # How long one that is there already may take until it listens; in seconds.
@@ -35,17 +37,24 @@ class NotThere(OverlayError):
     """What was asked about is not there, or not any more."""
 
 
+class NotInstalled(OverlayError):
+    """There is no dockerd on this host."""
+
+
 def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seconds: int = 30) -> Any:
-    """The answer of dockerd to a request; None where none listens, or the answer is empty. Starts none that is stopped."""
-    if socket_path not in _AWAKE and _dockerd.sleeps(socket_path):
+    """The answer of dockerd to a request; None where the answer is empty, or to a question where none listens.
+
+    Starts none that is stopped.
+    """
+    if socket_path not in _AWAKE and _processes.sleeps(socket_path):
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(seconds)
         try:
             sock.connect(socket_path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
         except OSError as error:
+            if isinstance(error, (FileNotFoundError, ConnectionRefusedError)) and method == "GET":
+                return None
             raise _silent(socket_path, error) from error
         # Only where there is somebody to ask: with it come TLS and all of e-mail.
         import http.client
@@ -120,11 +129,25 @@ class Docker:
     pools: List[Tuple[str, int]] = field(default_factory=list)
     # Of a dockerd that is there and does not listen where it was asked.
     deaf: Optional[int] = None
+    # What answers where it is not Docker at all, in words.
+    other: str = ""
+    # Whether it has no privileges, and its networks are in a namespace of its own.
+    rootless: bool = False
+    # Where its data lie.
+    root: str = ""
+    # Of one that does not run, whether its containers live on all the same, and which other one runs, in words.
+    survived: bool = False
+    strange: str = ""
 
     @property
     def has_iptables(self) -> bool:
         """Whether its rules are those of iptables, beside which ours work."""
         return self.firewall.partition("+")[0] == "iptables"
+
+    @property
+    def understood(self) -> bool:
+        """Whether it is Docker, and says which one."""
+        return not self.other and re.match(r"\d+\.\d+", self.version) is not None
 
     @property
     def release(self) -> Tuple[int, int]:
@@ -188,7 +211,7 @@ def _heard(socket_path: str) -> Tuple[Any, Optional[int]]:
     while True:
         version = api("/version", socket_path)
         # To look through all processes is for where nobody answers.
-        pid = _dockerd.process() if version is None else None
+        pid = _processes.process() if version is None else None
         if pid is None or time.monotonic() > deadline:
             return version, pid
         # It has been started a moment ago, or listens elsewhere.
@@ -199,13 +222,10 @@ def inspect(host: Host, socket_path: str) -> Docker:
     """Ask dockerd, or its program where it is not running."""
     version, deaf = _heard(socket_path)
     if version is None:
-        try:
-            out = host.command(["dockerd", "--version"])
-        except FileNotFoundError as error:
-            raise OverlayError(
-                "docker: there is no dockerd on this host; install Docker first (Debian: docker.io, Fedora: moby-engine)"
-            ) from error
-        return Docker(version=out.partition("version ")[2].partition(",")[0], running=False, deaf=deaf)
+        return _silent_one(host, deaf)
+    other = _other(version)
+    if other:
+        return Docker(version=version["Version"], running=True, other=other)
     info = api("/info", socket_path)
     docker = Docker(
         version=version["Version"],
@@ -215,6 +235,8 @@ def inspect(host: Host, socket_path: str) -> Docker:
         firewall=(info.get("FirewallBackend") or {}).get("Driver") or "iptables",
         networks=api("/networks", socket_path),
         pools=[(pool["Base"], pool["Size"]) for pool in info.get("DefaultAddressPools") or []],
+        rootless="name=rootless" in (info.get("SecurityOptions") or []),
+        root=info.get("DockerRootDir") or "",
     )
     bridge = next((item for item in docker.networks if item["Name"] == "bridge" and item["Driver"] == "bridge"), None)
     if bridge is not None:
@@ -235,18 +257,75 @@ def inspect(host: Host, socket_path: str) -> Docker:
     return docker
 
 
-def refuse_unseen(docker: Docker, socket_path: str) -> None:
-    """Stop before a dockerd is restarted of which nobody knows what containers it has."""
-    if not docker.running and docker.deaf is None and _dockerd.leaves_containers():
-        raise OverlayError(
-            "docker: dockerd is not running, and containers of it live on (live-restore): nobody can say what a restart does "
-            "to them. Start Docker, and run again. Nothing was changed"
-        )
+def _silent_one(host: Host, deaf: Optional[int]) -> Docker:
+    """One that does not run, or not where it was asked."""
+    strange = _processes.strange() if deaf is None else ""
+    try:
+        out = host.command(["dockerd", "--version"])
+    except FileNotFoundError as error:
+        if os.path.isdir(_processes.SNAP):
+            strange = strange or "the snap's, which reads %s, is installed" % _processes.SNAPS_FILE
+        raise NotInstalled(
+            "docker: there is no dockerd of this host's own%s; install Docker first (Debian: docker.io, Fedora: moby-engine)"
+            % (": " + strange if strange else "")
+        ) from error
+    version = out.partition("version ")[2].partition(",")[0]
+    return Docker(version, running=False, deaf=deaf, survived=_processes.leaves_containers(), strange=strange)
+
+
+def _other(version: Mapping[str, Any]) -> str:
+    """What it is that answers as Docker does and is something else, by what it says of its version. Pure."""
+    components = version.get("Components") or []
+    if not components or any(one.get("Name") == "Engine" for one in components):
+        return ""
+    return "%s %s" % (components[0].get("Name"), components[0].get("Version"))
+
+
+def foreign(docker: Docker, socket_path: str) -> List[str]:
+    """Why it is none that the collection can work with, in sentences. Pure."""
+    if docker.other:
+        return [
+            "docker: %s answers on %s, not Docker: it reads no daemon.json, and has networks of another kind. Remove what puts "
+            "its socket there (podman-docker), and install Docker (Debian: docker.io, Fedora: moby-engine), or take this host "
+            "out of the network" % (docker.other, socket_path)
+        ]
+    if docker.rootless:
+        return [
+            "docker: the dockerd on %s is rootless (its data lie in %s): its networks are in a namespace of its own, where "
+            "nothing of this host's reaches its containers. Run Docker as root on this host" % (socket_path, docker.root)
+        ]
+    return []
+
+
+def of_snap(docker: Docker) -> List[str]:
+    """Why its daemon.json is not written, in sentences: it has one elsewhere, and nobody asks it for its judgement. Pure."""
+    if not docker.root.startswith(_processes.SNAP):
+        return []
+    return [
+        "docker_bip: this host's Docker is the snap's (its data lie in %s), which reads %s and is restarted by other means. "
+        "That is not supported: install Docker's own package or the distribution's in its place, or give the network a "
+        "Docker network of its own (attach: docker_network), which needs no daemon.json" % (docker.root, _processes.SNAPS_FILE)
+    ]
+
+
+def unseen(docker: Docker, socket_path: str) -> List[str]:
+    """Why nobody may restart it: nobody knows what containers it has. In sentences. Pure."""
     if docker.deaf is not None:
-        raise OverlayError(
+        return [
             "docker: dockerd runs (process %d) and does not listen on %s, so that nobody can say what runs on it. Let it "
-            "listen there as well (hosts in daemon.json, -H in its unit). Nothing was changed" % (docker.deaf, socket_path)
-        )
+            "listen there as well (hosts in daemon.json, -H in its unit)" % (docker.deaf, socket_path)
+        ]
+    if docker.survived:
+        return [
+            "docker: dockerd is not running, and containers of it live on (live-restore): nobody can say "
+            "what a restart does to them. Start Docker, and run again"
+        ]
+    if docker.strange:
+        return [
+            "docker: %s; the host's own dockerd does not run. Only that one, which reads /etc/docker/daemon.json, is "
+            "supported: start it, or remove it and take this host out of the network" % docker.strange
+        ]
+    return []
 
 
 def networks_over(docker: Docker, subnet: str) -> List[str]:

@@ -2,151 +2,76 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""dockerd as a program: its process, its flags, and its judgement of a file. PRIVATE to the collection."""
+"""dockerd's judgement of a daemon.json. PRIVATE to the collection."""
 
 from __future__ import annotations
 
 import contextlib
-import glob
-import json
 import os
-import re
-import shlex
+import shutil
 import tempfile
-import time
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Optional, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
-from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._docker import _processes
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object
 
 if TYPE_CHECKING:
     from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
 _NOBODY = 65534
-_SYSTEMD = "/run/systemd/system"
+_NEEDS_ROOT = "needs to be started with root privileges"
 
 
-def _processes(name: str) -> Iterator[str]:
-    """The folders below /proc of processes of that name; of one inside a container, in another mount namespace, not."""
-    ours = os.stat("/proc/self/ns/mnt").st_ino
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        folder = os.path.dirname(path)
-        try:
-            with open(path, encoding="ascii", errors="replace") as handle:
-                found = handle.read().strip() == name and os.stat(folder + "/ns/mnt").st_ino == ours
-        except OSError:
-            continue
-        if found:
-            yield folder
-
-
-def process() -> Optional[int]:
-    """The process id of this host's dockerd."""
-    return next((int(os.path.basename(folder)) for folder in _processes("dockerd")), None)
-
-
-def leaves_containers() -> bool:
-    """Whether containers live on without it, as under live-restore: those that their shims hold."""
-    # A process's name has fifteen characters.
-    for folder in _processes("containerd-shim"):
-        with contextlib.suppress(OSError), open(folder + "/cmdline", encoding="utf-8", errors="replace") as handle:
-            if "moby" in handle.read().split("\0"):
-                return True
-    return False
-
-
-def sleeps(socket_path: str) -> bool:
-    """Whether systemd listens in dockerd's place, and would start it for whoever connects.
-
-    To look must not start what an administrator has stopped.
-    """
-    if not os.path.isdir(_SYSTEMD) or process() is not None:
-        return False
-    listed = run_program(["systemctl", "list-sockets", "--all", "--full", "--plain", "--no-legend"], None)[1]
-    for line in listed.splitlines():
-        words = line.split()
-        if len(words) >= 3 and os.path.realpath(words[0]) == os.path.realpath(socket_path):
-            # One that runs in a mount namespace of its own is no process of ours.
-            return run_program(["systemctl", "is-active", words[-1]], None)[1].strip() not in ("active", "reloading")
-    return False
-
-
-def arguments() -> List[str]:
-    """What the running dockerd was started with, less the configuration file; empty where none runs."""
-    pid = process()
-    if pid is None:
-        return []
-    with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
-        words = handle.read().rstrip("\0").split("\0")[1:]
-    kept: List[str] = []
-    for before, word in zip([""] + words, words):
-        if not word.startswith("--config-file") and before != "--config-file":
-            kept.append(word)
-    return kept
-
-
-def flags(host: Host) -> Dict[str, str]:
-    """The flags that dockerd runs with or will be started with, and their values where given in the same word or the next."""
-    words: List[str] = []
-    pid = process()
-    if pid is not None:
-        with open("/proc/%d/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
-            words += handle.read().split("\0")
-    if os.path.isdir(_SYSTEMD):
-        words += host.run(["systemctl", "show", "--property=ExecStart", "docker.service"], None)[1].split()
-    for path, name in (("/etc/default/docker", "DOCKER_OPTS"), ("/etc/sysconfig/docker", "OPTIONS")):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as handle:
-                for line in handle:
-                    match = re.match(r"\s*(?:export\s+)?%s=(.*)" % name, line)
-                    if match:
-                        words += shlex.split(" ".join(shlex.split(match.group(1), comments=True)))
-        except (OSError, ValueError):
-            continue
-    found: Dict[str, str] = {}
-    for word, following in zip(words, words[1:] + [""]):
-        if word.startswith("-"):
-            name, equals, value = word.partition("=")
-            found["--bridge" if name == "-b" else name] = value if equals else following
-    return found
-
-
-def started_before(path: str) -> bool:
-    """Whether the running dockerd is older than a file, so that it may not have read it."""
-    pid = process()
-    if pid is None:
-        return False
+@contextlib.contextmanager
+def _kept_secret(text: str, owner: int) -> Iterator[str]:
+    """A path by which root, or one other user, reads a text that may hold passwords: on no disk, where that can be had."""
+    run = "/run" if os.path.isdir("/run") else None
+    if owner == 0:
+        # It never has a name, so that whatever happens to this process nothing stays.
+        with tempfile.TemporaryFile("w", encoding="utf-8", errors="surrogateescape", newline="", dir=run) as stream:
+            stream.write(text)
+            stream.flush()
+            yield "/proc/%d/fd/%d" % (os.getpid(), stream.fileno())
+        return
+    folder = tempfile.mkdtemp(prefix="agentless-overlay-", dir=run)
+    path = os.path.join(folder, "daemon.json")
     try:
-        # Not the times of /proc/PID itself: those are of the first look at it.
-        with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as handle:
-            ticks = int(handle.read().rpartition(")")[2].split()[19])
-        with open("/proc/uptime", encoding="ascii") as handle:
-            uptime = float(handle.read().split()[0])
-        age = uptime - ticks / os.sysconf("SC_CLK_TCK")
-        return age > time.time() - os.stat(path).st_mtime
-    except OSError:
-        return False
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(text)
+            os.fchown(stream.fileno(), owner, owner)
+        os.chown(folder, owner, owner)
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.rmdir(folder)
 
 
-def validate(host: Host, release: Tuple[int, int], text: str) -> None:
-    """Let dockerd judge a daemon.json, beside the flags that it runs with; raise OverlayError with what it says."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fchown(handle.fileno(), _NOBODY, _NOBODY)
-        check = ["dockerd"] + arguments() + ["--config-file", handle.name]
-        if release >= (23, 0):
-            check.append("--validate")
-        # Before 23.0 there is no such flag. Without privileges it reads its configuration, and ends at
-        # "needs to be started with root privileges" before it touches anything (20.10.24, by strace).
-        nobody = ["setpriv", "--reuid=%d" % _NOBODY, "--regid=%d" % _NOBODY, "--clear-groups"]
-        code, out, err = host.run(nobody + check, None)
+def judge(host: Host, release: Tuple[int, int], text: str, pid: Optional[int]) -> Optional[str]:
+    """What dockerd has against a daemon.json, in a sentence; None where it has nothing.
+
+    @param pid: of the one that runs, for the flags that it would get again
+    """
+    judges = release >= (23, 0)
+    # Before 23.0 there is no --validate. Without privileges it reads its configuration, and ends at "needs to be started with
+    # root privileges" before it touches anything (20.10.24, by strace). Others that are nobody could read it meanwhile.
+    before = [] if judges else ["setpriv", "--reuid=%d" % _NOBODY, "--regid=%d" % _NOBODY, "--clear-groups"]
+    for program in [*before[:1], "dockerd"]:
+        if shutil.which(program) is None:
+            return (
+                "docker_bip: dockerd cannot be asked whether it would start with the new daemon.json: there is no program %s. "
+                "Install it where root finds it (dockerd: Docker's own package; setpriv: util-linux)" % program
+            )
+    with _kept_secret(text, 0 if judges else _NOBODY) as path:
+        command = [*before, "dockerd", *_processes.arguments(pid), "--config-file", path] + (["--validate"] if judges else [])
+        code, out, err = host.run(command, None)
     said = (err or out).strip()
-    if "unable to configure the Docker daemon" in said or code and release >= (23, 0):
-        raise OverlayError(
-            "docker_bip: dockerd would not start with daemon.json, so nothing was changed: %s"
-            % hide_values(said.splitlines()[-1], json.loads(text))
-        )
+    if code == 0 and judges or code and not judges and _NEEDS_ROOT in said and "unable to configure" not in said:
+        return None
+    return "docker_bip: dockerd would not start with daemon.json: %s" % hide_values(
+        said.splitlines()[-1] if said else "exit code %s, and not a word" % code, parse_object(text, "daemon.json")
+    )
 
 
 def hide_values(said: str, found: Any) -> str:

@@ -63,5 +63,7 @@ def host_lock(wait: float = WAIT) -> Iterator[None]:
         os.write(handle, b"%d\n" % os.getpid())
         yield
     finally:
-        os.unlink(path)
+        # Where somebody has removed the file, another one may have its own there by now.
+        if _same(handle, path):
+            os.unlink(path)
         os.close(handle)

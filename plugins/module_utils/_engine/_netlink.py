@@ -382,8 +382,21 @@ class Session:
             before = still
         raise NetlinkError(errno.EAGAIN, "the table changed during each of %d dumps" % _ATTEMPTS)
 
+    def dump_raw(self, message: Message) -> List[bytes]:
+        """Of all objects that match what follows the netlink header."""
+        return self._dump(message, lambda data: data[16:])
+
     def get(self, message: Message) -> Any:
         """One object, or None where the kernel has none."""
+        data = self._get(message)
+        return None if data is None else _decode(message, data)
+
+    def get_raw(self, message: Message) -> Optional[bytes]:
+        """Of one object what follows the netlink header, or None where the kernel has none."""
+        data = self._get(message)
+        return None if data is None else data[16:]
+
+    def _get(self, message: Message) -> Optional[bytes]:
         self._counter.requests += 1
         self._open().send(self._encode_once(message, 0))
         for kind, flags, sequence, data in self._replies():
@@ -394,7 +407,7 @@ class Session:
                 if error and error.code not in (errno.ENODEV, errno.ENOENT):
                     raise error
                 return None
-            return _decode(message, data)
+            return data
         return None
 
     def write(self, messages: Sequence[Message]) -> Dict[int, NetlinkError]:

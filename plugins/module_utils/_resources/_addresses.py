@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import struct
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -24,7 +26,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     RTM_GETADDR,
     RTM_NEWADDR,
     Message,
-    attributes,
     ifaddrmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -37,11 +38,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
-# Home address, temporary ones from it, no route for its network, multicast: what who adds an address can ask for.
-_ASKED_FLAGS = 0x10 | 0x100 | 0x200 | 0x400
-_FOR_EVER = 0xFFFFFFFF
+_HEADER = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index (struct ifaddrmsg)
+_ADDRESS, _LOCAL, _FLAGS, _PROTOCOL = 1, 2, 8, 11  # IFA_...
+_AUTOJOIN = 0x400  # IFA_F_MCAUTOJOIN
+_BY_LINK_LOCAL = 3  # IFAPROT_KERNEL_LL
+_IFLA_ADDRESS = 1
 _PROMOTE = "/proc/sys/net/ipv4/conf/%s/promote_secondaries"
 
 
@@ -51,33 +55,54 @@ class Address(Entry):
 
     device: str
     address: str
+    # The far end of a point-to-point connection, whose network it is then.
+    peer: str = ""
     # As found, of IPv4: behind another one of its network, with which the kernel would remove it.
     secondary: bool = field(default=False, compare=False)
-    scope: int = field(default=0, compare=False)
-    # And what else the kernel tells of it, which it gets again.
-    rest: Tuple[Tuple[str, Any], ...] = field(default=(), compare=False)
+    # And all that the kernel tells of it, which it gets again.
+    raw: bytes = field(default=b"", compare=False, repr=False)
 
     @property
     def key(self) -> Key:
-        return (self.device, self.address)
+        return (self.device, self.address, self.peer)
+
+    @property
+    def is_link_local(self) -> bool:
+        return self.address[:3].lower() == "fe8" or ":" in self.address and ipaddress.ip_interface(self.address).is_link_local
 
     def __str__(self) -> str:
-        return "%s dev %s" % (self.address, self.device)
+        peer = " peer %s" % self.peer if self.peer else ""
+        return "%s%s dev %s" % (self.address, peer, self.device)
 
 
-def _rest(attrs: Mapping[str, Any]) -> Tuple[Tuple[str, Any], ...]:
-    """Of an address as found: its label, its broadcast address, for how long it is valid, and what else was asked for."""
-    rest = [(name, attrs[name]) for name in ("IFA_LABEL", "IFA_BROADCAST") if attrs.get(name)]
-    flags = attrs.get("IFA_FLAGS", 0) & _ASKED_FLAGS
-    if flags:
-        # In the place of those in the header.
-        rest.append(("IFA_FLAGS", flags | IFA_F_NODAD))
-    # pyroute2 has had two names for the first of them.
-    cache = attrs.get("IFA_CACHEINFO") or {}
-    times = {name: cache[name] for name in ("ifa_prefered", "ifa_preferred", "ifa_valid") if name in cache}
-    if times and times["ifa_valid"] != _FOR_EVER:
-        rest.append(("IFA_CACHEINFO", {**times, "cstamp": 0, "tstamp": 0}))
-    return tuple(rest)
+def _decode(device: str, raw: bytes) -> Address:
+    family, length, flags, _scope, _index = _HEADER.unpack_from(raw)
+    told = _attributes.by_number(raw, _HEADER.size)
+    local = told.get(_LOCAL) or told[_ADDRESS]
+    peer = socket.inet_ntop(family, told[_ADDRESS]) if told.get(_ADDRESS, local) != local else ""
+    behind = family == socket.AF_INET and bool(flags & IFA_F_SECONDARY)
+    return Address(device, "%s/%d" % (socket.inet_ntop(family, local), length), peer, behind, raw)
+
+
+def _is_temporary(raw: bytes) -> bool:
+    """Whether the kernel made it from another address, for a while."""
+    return raw[0] == socket.AF_INET6 and bool(raw[2] & IFA_F_SECONDARY)
+
+
+def _is_kernels(host: Host, entry: Address) -> bool:
+    """Whether it is a link-local address that the kernel gives every device by itself."""
+    if not entry.is_link_local:
+        return False
+    protocol = _attributes.by_number(entry.raw, _HEADER.size).get(_PROTOCOL)
+    if protocol is not None:
+        return protocol[0] == _BY_LINK_LOCAL
+    # A kernel before 5.18 does not say who made it. This one it makes from the MAC.
+    raw = _kept.read_raw(host, host.index(entry.device) or 0)
+    mac = _attributes.by_number(raw, _attributes.IFINFO.size).get(_IFLA_ADDRESS, b"") if raw is not None else b""
+    if len(mac) != 6:
+        return False
+    made = b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
+    return entry.address == "%s/64" % socket.inet_ntop(socket.AF_INET6, made)
 
 
 @contextlib.contextmanager
@@ -100,6 +125,18 @@ def keep_secondaries(devices: Iterable[str]) -> Iterator[None]:
                 handle.write(value)
 
 
+def leave_groups(host: Host, index: int) -> None:
+    """Before a device goes: remove its addresses that are groups it has joined.
+
+    The kernel would remember that it has, and refuse to join again on the device that takes its place.
+    """
+    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
+    for raw in raws:
+        flags = struct.unpack("=I", _attributes.by_number(raw, _HEADER.size).get(_FLAGS, bytes(4)))[0]
+        if _HEADER.unpack_from(raw)[4] == index and flags & _AUTOJOIN:
+            host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
+
+
 class Addresses(OnDevice[Address]):
     name = "address"
     atomic = True
@@ -111,7 +148,9 @@ class Addresses(OnDevice[Address]):
             for link in [part] if part.get("entries") is None else part["entries"]:
                 if link.get("addresses") is None or (link.get("state") or "present") == "absent":
                     continue
-                spec.purge_devices.add(link["name"])
+                if not (link.get("adopt") or part.get("adopt")):
+                    # On a device that is taken over, what others have stays.
+                    spec.purge_devices.add(link["name"])
                 for address in link["addresses"]:
                     try:
                         ipaddress.ip_interface(address)
@@ -126,15 +165,17 @@ class Addresses(OnDevice[Address]):
             index = host.index(device)
             if index is None:
                 continue
-            for msg in host.session.dump(Message(RTM_GETADDR, 0, ifaddrmsg, {"index": index})):
-                attrs = attributes(msg)
-                address = ipaddress.ip_interface("%s/%d" % (attrs.get("IFA_LOCAL") or attrs["IFA_ADDRESS"], msg["prefixlen"]))
-                # The kernel gives every device a link-local address by itself.
-                if msg["index"] == index and not (address.version == 6 and address.is_link_local):
-                    behind = address.version == 4 and bool(msg["flags"] & IFA_F_SECONDARY)
-                    entry = Address(device, str(address), behind, msg["scope"], _rest(attrs))
+            request = Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index))
+            for raw in host.session.dump_raw(request):
+                if _HEADER.unpack_from(raw)[4] != index or _is_temporary(raw):
+                    continue
+                entry = _decode(device, raw)
+                if entry.key in spec.present or not _is_kernels(host, entry):
                     found[entry.key] = entry
         return found
+
+    def extra(self, entry: Address, spec: Spec[Address]) -> bool:
+        return super().extra(entry, spec) and not entry.is_link_local
 
     def diff(self, actual: Mapping[Key, Address], wanted: Mapping[Key, Address]) -> List[Op[Address]]:
         ops = super().diff(actual, wanted)
@@ -182,17 +223,16 @@ class Addresses(OnDevice[Address]):
 
     @staticmethod
     def message(host: Host, op: Op[Address]) -> Message:
-        address, length = op.entry.address.split("/")
+        entry, index = op.entry, host.index(op.entry.device) or 0
+        kind, how = (RTM_DELADDR, 0) if op.after is None else (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
+        if entry.raw:
+            return Message(kind, how, None, raw=entry.raw[:4] + struct.pack("=I", index) + entry.raw[8:])
+        address, length = entry.address.split("/")
         fields = {
             "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
             "prefixlen": int(length),
-            "index": host.index(op.entry.device) or 0,
+            "index": index,
             # The plan has proved that nobody else has it; without this it could not be used for a second.
             "flags": IFA_F_NODAD if ":" in address else 0,
-            "scope": op.entry.scope,
         }
-        attrs: List[Tuple[str, Any]] = [("IFA_LOCAL", address), ("IFA_ADDRESS", address)]
-        if op.after is None:
-            return Message(RTM_DELADDR, 0, ifaddrmsg, fields, attrs)
-        attrs += op.entry.rest
-        return Message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, ifaddrmsg, fields, attrs)
+        return Message(kind, how, ifaddrmsg, fields, [("IFA_LOCAL", address), ("IFA_ADDRESS", address)])

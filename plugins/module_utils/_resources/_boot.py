@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Sequence, Set, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Union
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -23,8 +23,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Options,
     OverlayError,
     Resource,
+    Sections,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import Resources, parse
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot_trial
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
     File,
@@ -102,12 +104,19 @@ class Service(Entry):
 Parts = Dict[Resource[Any], Spec[Any]]
 
 
-def _parts(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Parts:
+def _makers() -> Resources:
+    """The resources that have lines in the script; this one has not, and its options may have all others' in them."""
     # The whole order imports this file.
     from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
-    # Who has no lines need not read its options either: ours have these in them.
-    return {resource: resource.parse(sections) for resource in ORDER if type(resource).shell is not Resource.shell}
+    return tuple(resource for resource in ORDER if type(resource).shell is not Resource.shell)
+
+
+def parts_of(sections: Sections) -> Parts:
+    """What the script is made from, of options that are not those of the transaction. Pure."""
+    makers = _makers()
+    specs = parse(makers, sections)
+    return {resource: specs[resource.name] for resource in makers}
 
 
 def _lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
@@ -119,12 +128,12 @@ def _script(parts: Parts) -> str:
     return "\n".join([_HEAD, *_lines(parts), 'exit "$failed"', ""])
 
 
-def script(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def script(sections: Sections) -> str:
     """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
-    return _script(_parts(sections))
+    return _script(parts_of(sections))
 
 
-def _unit(parts: Parts) -> str:
+def unit(parts: Parts) -> str:
     """The unit that runs it: once the underlay has its addresses, where something of the script needs them. Pure."""
     entries = [entry for spec in parts.values() for entry in spec.present.values()]
     routed = (entry for entry in entries if isinstance(entry, Route))
@@ -142,15 +151,25 @@ def refused(host: Host, parts: Parts) -> str:
 
 @dataclass
 class BootSpec(Spec[Union[File, Service]]):
-    """And what the script is made from."""
+    """And what the script is made from; and its own options, where those are not the transaction's."""
 
     parts: Parts = field(default_factory=dict)
+    sections: Optional[Sections] = None
 
 
 def _telling(said: str) -> List[str]:
     """The first lines of what programs said, less how to use them."""
     lines = (line.strip() for line in said.splitlines() if line[:1] not in "\t ")
     return [line for line in lines if line and not line.startswith(("Usage:", "Where:"))][:5]
+
+
+def _journal(host: Host) -> str:
+    """What the unit said last; nothing where nobody keeps it."""
+    try:
+        out = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
+    except OSError:
+        return ""
+    return str(out)
 
 
 _OPTIONS: Options = {"sections": {"type": "dict"}}
@@ -160,15 +179,22 @@ class Boot(Resource[Union[File, Service]]):
     name = section = "boot"
     options = _OPTIONS
 
-    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> BootSpec:
+    def parse(self, sections: Sections) -> BootSpec:
         spec = BootSpec(purge_owned=self.section in sections)
         for part in sections.get(self.section, ()):
-            spec.parts = _parts(part.get("sections") or sections)
-            spec.add(File(SCRIPT, _script(spec.parts)), "present", self.name)
-            if os.path.isdir(_SYSTEMD):
-                spec.add(File(UNIT_FILE, _unit(spec.parts)), "present", self.name)
-                spec.add(Service(UNIT, True, False), "present", self.name)
+            spec.sections = part.get("sections") or {}
+            spec.add(File(SCRIPT, ""), "present", self.name)
         return spec
+
+    def derive(self, spec: Spec[Union[File, Service]], specs: Mapping[str, Spec[Any]]) -> None:
+        if not isinstance(spec, BootSpec) or spec.sections is None:
+            return
+        # Parsed already, unless the script is of other options.
+        spec.parts = parts_of(spec.sections) if spec.sections else {one: specs[one.name] for one in _makers()}
+        made: List[Union[File, Service]] = [File(SCRIPT, _script(spec.parts))]
+        if os.path.isdir(_SYSTEMD):
+            made += [File(UNIT_FILE, unit(spec.parts)), Service(UNIT, True, False)]
+        spec.present = {entry.key: entry for entry in made}
 
     def read(self, host: Host, spec: Spec[Union[File, Service]], devices: Set[str]) -> Dict[Key, Union[File, Service]]:
         if not spec.purge_owned:
@@ -253,8 +279,7 @@ class Boot(Resource[Union[File, Service]]):
         try:
             host.command(["systemctl", "restart", UNIT])
         except OverlayError as error:
-            said = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
-            reason = "; ".join([str(error), *_telling(said)])
+            reason = "; ".join([str(error), *_telling(_journal(host))])
             # A new script that fails where the last one did not is to blame, and goes. One that failed before this run says
             # nothing against what the run has done for the host: whoever undid that could never mend the host.
             if fresh and not (op.before is not None and op.before.failed):

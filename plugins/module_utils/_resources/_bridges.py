@@ -10,7 +10,7 @@ Docker takes over a bridge that it finds under the name of one of its networks, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import mac_of
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -38,11 +38,18 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
+    DeviceSpec,
+    strangers,
+    wrong_kinds,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import standing
 
 _IFF_UP = 1
 # What a report does not show: it is others', or is the name.
-_HIDDEN = ("name", "ports", "options")
+_HIDDEN = ("name", "ports", "options", "kept")
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,10 @@ class Bridge(Entry):
     autoconf: Optional[int] = None
     # As found: an interface index, which a bridge that is put back gets again.
     index: int = field(default=0, compare=False)
-    # As found, of one that is to go: what hangs on it, and what is set on it.
+    # As found, of one that is to go: what hangs on it, and what is set on it, as on a bridge and as on any device.
     ports: Tuple[_ports.Port, ...] = ()
     options: _ports.Values = ()
+    kept: Optional[_kept.Kept] = None
 
     @property
     def key(self) -> Key:
@@ -112,6 +120,7 @@ _OPTIONS: Options = {
     "alias": {"type": "str"},
     **_ra.SPEC,
     "addresses": {"type": "list", "elements": "str"},
+    "adopt": {"type": "bool"},
 }
 
 
@@ -120,10 +129,11 @@ class Bridges(Resource[Bridge]):
     options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
-        spec: Spec[Bridge] = Spec(purge_owned=self.section in sections)
+        spec: DeviceSpec[Bridge] = DeviceSpec(purge_owned=self.section in sections)
         for item in sections.get(self.section, ()):
             settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
             entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
+            spec.adopted |= {entry.name} if item.get("adopt") else set()
             spec.add(entry, "present", self.name)
         return spec
 
@@ -147,11 +157,6 @@ class Bridges(Resource[Bridge]):
             return "", ""
         return "packets of all containers on %s" % op.entry.name, "there is such a bridge again"
 
-    def forgo(self, op: Op[Bridge]) -> List[str]:
-        if op.after is not None or not dict(op.entry.options).get("IFLA_BR_VLAN_FILTERING"):
-            return []
-        return ["bridge: the VLANs of %s and its ports are the kernel's own again" % op.entry.name]
-
     def read(self, host: Host, spec: Spec[Bridge], devices: Set[str]) -> Dict[Key, Bridge]:
         if not spec.purge_owned:
             return {}
@@ -170,15 +175,22 @@ class Bridges(Resource[Bridge]):
                 alias,
                 bool(msg["flags"] & _IFF_UP),
                 index=msg["index"],
-                ports=_ports.read_ports(host, name, msg["index"]) if name in devices else (),
-                options=_ports.options_of(attrs) if name in devices else (),
+                ports=_ports.read_ports(host, msg["index"]) if name in devices else (),
+                options=_ports.read_options(host, msg["index"]) if name in devices else (),
+                kept=_kept.read_kept(host, name, msg["index"], master=True) if name in devices else None,
                 **_ra.read_settings(name),
             )
             found[entry.key] = entry
-        for (name,) in set(spec.present) - set(found):
-            if host.index(name) is not None and not host.rolling_back:
-                raise OverlayError("bridge: %s exists and is not a bridge. Remove it or choose another name" % name)
         return found
+
+    def obstacles(
+        self, host: Host, spec: Spec[Bridge], found: Mapping[Key, Bridge], wanted: Mapping[Key, Bridge]
+    ) -> Iterable[str]:
+        yield from wrong_kinds(host, self.name, {key[0] for key in spec.present}, found, "bridge")
+        yield from strangers(self.name, spec, found, cast("DeviceSpec[Bridge]", spec).adopted)
+
+    def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Bridge]) -> Iterable[str]:
+        return standing(host, self.name, effects, {bridge.name: bridge.index for bridge in found.values()})
 
     def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
         return entry if found is None else entry.over(found)
@@ -217,32 +229,45 @@ class Bridges(Resource[Bridge]):
     def _apply(host: Host, op: Op[Bridge]) -> None:
         entry = op.entry
         if op.after is None:
+            leave_groups(host, host.index(entry.name) or 0)
             host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
             host.indexes[entry.name] = None
             return
-        # The same MAC once more would take the neighbours along as well as another one.
-        same = op.before is not None and op.before.mac == entry.mac
-        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac and not same else []
         if op.before is None:
-            kind = ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})
-            create = [("IFLA_IFNAME", entry.name), *attrs, kind]
-            host.session.write_one(Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": entry.index}, create))
-            host.indexes.pop(entry.name, None)
-            attrs = []
+            _make(host, entry)
+        # The same MAC once more would take the neighbours along as well as another one.
+        same = op.before is None or op.before.mac == entry.mac
+        attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac and not same else []
         # Of one that is there: only an MTU that is changed stays when the last port goes (br_change_mtu).
         attrs += [("IFLA_MTU", entry.mtu)] if entry.mtu else []
-        # The kernel gives no alias to a device that it makes.
-        attrs += [("IFLA_IFALIAS", entry.alias)] if entry.alias else []
-        if op.before is not None and op.before.alias and not entry.alias:
-            # Only in an undo.
-            attrs.append(("IFLA_IFALIAS", ""))
-        index = host.index(entry.name)
+        if op.before is not None and op.before.alias != entry.alias:
+            # Taken away only in an undo.
+            attrs.append(("IFLA_IFALIAS", entry.alias or ""))
+        index = host.index(entry.name) or 0
         if attrs:
             host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+        if entry.kept is not None:
+            _kept.put_kept(host, entry.name, entry.kept)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
         _ra.write_settings(entry.name, entry, op.before)
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
+        if entry.kept is not None:
+            _kept.put_again(entry.name, entry.kept)
         if entry.options:
-            _ports.put_options(host, index or 0, entry.options)
+            _ports.put_options(host, index, entry.options)
             _ports.put_ports(host, entry.name, entry.ports)
+
+
+def _make(host: Host, entry: Bridge) -> None:
+    """Make a bridge."""
+    create = [("IFLA_IFNAME", entry.name), ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
+    create += [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
+    messages = [Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": entry.index}, create)]
+    if entry.alias:
+        # The kernel gives no alias to a device that it makes. In one call, so that there never is one without our mark.
+        named = [("IFLA_IFNAME", entry.name), ("IFLA_IFALIAS", entry.alias)]
+        messages.append(Message(RTM_NEWLINK, 0, ifinfmsg, {}, named))
+    for _number, error in sorted(host.session.write(messages).items()):
+        raise error
+    host.indexes.pop(entry.name, None)

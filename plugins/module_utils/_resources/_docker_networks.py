@@ -16,7 +16,7 @@ import os
 import socket
 import urllib.parse
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple, cast
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_keys import (
@@ -24,8 +24,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     DAEMON_JSON,
     NO_NFTABLES,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, ask
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
+    RTM_GETROUTE,
+    Message,
+    NetlinkError,
+    attributes,
+    rtmsg,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
@@ -38,17 +45,30 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 )
 
 _BRIDGE = "com.docker.network.bridge."
+_MTU = "com.docker.network.driver.mtu"
+# All options that we ever give a network.
+_OURS = (
+    *(_BRIDGE + name for name in ("name", "enable_ip_masquerade", "trusted_host_interfaces", "gateway_mode_ipv4")),
+    _BRIDGE + "gateway_mode_ipv6",
+    _MTU,
+)
 
 
 @dataclass(frozen=True)
 class DockerNetwork(Entry):
-    """A Docker network with a bridge of its own; Docker cannot change one, only make it anew."""
+    """A Docker network with a bridge of its own; Docker cannot change one, only make it anew.
+
+    Its driver has options that we give it, and others: those of C(default-network-opts) in daemon.json, which Docker from 24
+    writes into each network that it makes. Of an option that is there, only the label tells whose it is.
+    """
 
     name: str
     network: str
     # Subnet, gateway and the range that containers get addresses from, one of each a family.
     pools: Tuple[Tuple[str, str, str], ...]
     options: Tuple[Tuple[str, str], ...]
+    # The names of the options that are ours.
+    ours: Tuple[str, ...] = field(default=(), compare=False)
     ident: str = field(default="", compare=False)
 
     @property
@@ -58,6 +78,17 @@ class DockerNetwork(Entry):
     @property
     def key(self) -> Key:
         return (self.name,)
+
+    def same(self, wanted: Any) -> bool:
+        # Docker adds an IPv4 subnet of its own to a network that is IPv6 alone.
+        versions = {":" in pool[0] for pool in wanted.pools}
+        pools = tuple(pool for pool in self.pools if (":" in pool[0]) in versions)
+        asked = dict(wanted.options)
+        return bool(
+            (self.network, pools) == (wanted.network, wanted.pools)
+            and asked.items() <= dict(self.options).items()
+            and set(self.ours) <= asked.keys()
+        )
 
     def lines(self) -> List[str]:
         pools = ["%s %s" % (self.name, _pool(pool)) for pool in self.pools]
@@ -77,10 +108,15 @@ def _pool(pool: Tuple[str, str, str]) -> str:
 
 
 @dataclass
-class NetworkSpec(Spec[DockerNetwork]):
+class NetworkSpec(Spec[Entry]):
     """The options, which become entries when the version of Docker is known."""
 
     items: List[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def subnets(self) -> Dict[str, List[Any]]:
+        """What each shall have, by its name."""
+        return {item["name"]: [ipaddress.ip_network(subnet) for subnet in item["subnets"]] for item in self.items}
 
 
 def options_for(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
@@ -88,7 +124,7 @@ def options_for(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[T
     found = {
         _BRIDGE + "name": options["bridge"],
         _BRIDGE + "enable_ip_masquerade": str(bool(options.get("masquerade"))).lower(),
-        "com.docker.network.driver.mtu": str(options["mtu"]),
+        _MTU: str(options["mtu"]),
     }
     if not options["devices"]:
         return tuple(sorted(found.items()))
@@ -102,14 +138,16 @@ def options_for(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[T
 
 
 def _device_to(host: Host, address: str) -> str:
-    """The device by which the host sends to an address."""
+    """The device by which the host sends to an address; empty where it cannot."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     fields = {"family": family, "dst_len": 128 if ":" in address else 32}
-    found = host.session.get(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_DST", address)]))
+    try:
+        found = host.session.get(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_DST", address)]))
+    except NetlinkError:
+        # ENETUNREACH, or what a rule or a route of kind unreachable or prohibit says.
+        return ""
     index = attributes(found).get("RTA_OIF") if found is not None else None
-    if index is None:
-        raise OverlayError("docker_network: this host has no route to the peer %s" % address)
-    return host.name(index)
+    return host.name(index) if index is not None else ""
 
 
 _OPTIONS: Options = {
@@ -126,149 +164,196 @@ _OPTIONS: Options = {
 }
 
 
-class DockerNetworks(Resource[DockerNetwork]):
+class DockerNetworks(Resource[Entry]):
     name = section = "docker_network"
     options = _OPTIONS
 
-    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[DockerNetwork]:
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Entry]:
         return NetworkSpec(purge_owned=self.section in sections, items=list(sections.get(self.section, ())))
 
-    def read(self, host: Host, spec: Spec[DockerNetwork], devices: Set[str]) -> Dict[Key, DockerNetwork]:
+    def read(self, host: Host, spec: Spec[Entry], devices: Set[str]) -> Dict[Key, Entry]:
         spec = cast(NetworkSpec, spec)
-        if not spec.purge_owned:
+        if not spec.purge_owned or not spec.items and not _docker_api.installed():
             return {}
-        if not spec.items and not _docker_api.installed():
-            return {}
-        docker = _docker_api.inspect(host, _docker_api.SOCKET)
+        seen = ask(host, _docker_api.SOCKET)
+        if host.rolling_back and (seen.docker is None or not seen.docker.running):
+            # That nobody can say what there is does not mean that there is nothing.
+            raise OverlayError(seen.error or "dockerd is not running")
+        # The empty name stands for the underlay device.
+        via = {address for item in spec.items if "" in item["devices"] for address in item["via"]}
+        found: Dict[Key, Entry] = {KEY: replace(seen, ways={address: _device_to(host, address) for address in sorted(via)})}
+        for item in seen.docker.networks if seen.docker is not None else ():
+            if _docker_api.LABEL in (item.get("Labels") or {}):
+                entry = _decode(item)
+                found[entry.key] = entry
+        return found
+
+    def settle(self, found: Mapping[Key, Entry], spec: Spec[Entry]) -> Dict[Key, Entry]:
+        docker = cast(Dockerd, found[KEY]).docker if KEY in found else None
+        if docker is None or not docker.running or not docker.understood:
+            return dict(found)
+        wanted: Dict[Key, Entry] = {KEY: found[KEY]}
+        for entry in _entries(cast(NetworkSpec, spec), cast(Dockerd, found[KEY]), docker.release):
+            there = cast(DockerNetwork, found.get(entry.key))
+            wanted[entry.key] = there if there is not None and there.same(entry) else _beside(there, entry)
+        return wanted
+
+    def obstacles(
+        self, host: Host, spec: Spec[Entry], found: Mapping[Key, Entry], wanted: Mapping[Key, Entry]
+    ) -> Iterable[str]:
+        spec = cast(NetworkSpec, spec)
+        if KEY not in found:
+            return []
+        seen = cast(Dockerd, found[KEY])
+        if seen.docker is None:
+            return [seen.error] if spec.items or seen.installed else []
+        if not spec.items and (not seen.docker.running or seen.docker.other or seen.docker.rootless):
+            return []
+        problems = self._unfit(seen.docker)
+        if problems or not seen.docker.running:
+            return problems
+        problems += [
+            "docker_network: this host has no route to the peer %s, so that the device towards it is not known. Give it one "
+            "(ip route get %s), or take that peer out of the network" % (address, address)
+            for address, device in sorted(seen.ways.items())
+            if not device
+        ]
+        for item in seen.docker.networks:
+            if _docker_api.LABEL not in (item.get("Labels") or {}):
+                problems += _clashes(item, spec)
+        touched = (cast(DockerNetwork, found[key]) for key in found if key != KEY and found[key] is not wanted.get(key))
+        return [*problems, *(sentence for entry in touched for sentence in _in_use(entry))]
+
+    @staticmethod
+    def _unfit(docker: _docker_api.Docker) -> List[str]:
+        """What is wrong with the Docker of this host itself."""
+        problems = _docker_api.foreign(docker, _docker_api.SOCKET)
+        if problems:
+            return problems
         if not docker.running:
-            if spec.items or host.rolling_back:
-                _docker_api.refuse_unseen(docker, _docker_api.SOCKET)
-                raise OverlayError("docker_network: dockerd is not running; " + self._way_up())
-            return {}
-        if host.rolling_back:
-            return self._found(docker, spec)
-        if spec.items and not docker.has_iptables:
-            raise OverlayError(NO_NFTABLES % docker.firewall)
-        for item in spec.items:
-            ranges = item.get("ip_ranges") or [""] * len(item["subnets"])
-            trusted = [device for device in item["devices"] if device]
-            if "" in item["devices"]:
-                # Stands for the underlay device.
-                trusted += [_device_to(host, address) for address in item["via"]]
-            options = options_for(docker.release, {**item, "devices": trusted})
-            entry = DockerNetwork(item["name"], item["network"], tuple(zip(item["subnets"], item["gateways"], ranges)), options)
-            spec.present[entry.key] = entry
-        for item in docker.networks:
-            if _docker_api.LABEL not in (item.get("Labels") or {}):
-                self._refuse_clash(item, spec)
-        found = self._found(docker, spec)
-        for key, entry in found.items():
-            if key not in spec.present or not entry.same(spec.present[key]):
-                self._refuse_in_use(entry)
-        return found
+            return _docker_api.unseen(docker, _docker_api.SOCKET) or ["docker_network: dockerd is not running; " + _way_up()]
+        if not docker.understood:
+            return ["docker: %r is not a version of Docker that this collection understands" % docker.version]
+        return [] if docker.has_iptables else [NO_NFTABLES % docker.firewall]
 
-    def _found(self, docker: _docker_api.Docker, spec: NetworkSpec) -> Dict[Key, DockerNetwork]:
-        """Ours that there are."""
-        found = {}
-        for item in docker.networks:
-            if _docker_api.LABEL not in (item.get("Labels") or {}):
-                continue
-            entry = self._decode(item)
-            asked = spec.present.get(entry.key)
-            if asked is not None:
-                # Docker adds an IPv4 subnet of its own to a network that is IPv6 alone.
-                versions = {":" in pool[0] for pool in asked.pools}
-                entry = replace(entry, pools=tuple(pool for pool in entry.pools if (":" in pool[0]) in versions))
-            found[entry.key] = entry
-        return found
-
-    @staticmethod
-    def _way_up() -> str:
-        """What to do about a Docker that is down."""
-        if not os.path.exists(DAEMON_JSON + BACKUP_SUFFIX):
-            return "start it, and run again"
-        return (
-            "start it, and run again. Where it does not start on its daemon.json, which has keys of ours: "
-            "playbooks/teardown.yml takes them out and starts it"
-        )
-
-    @staticmethod
-    def _decode(item: Mapping[str, Any]) -> DockerNetwork:
-        configs = (item.get("IPAM") or {}).get("Config") or []
-        pools = [(config.get("Subnet", ""), config.get("Gateway", ""), config.get("IPRange", "")) for config in configs]
-        return DockerNetwork(
-            item["Name"],
-            item["Labels"][_docker_api.LABEL],
-            tuple(sorted(pools, key=lambda pool: ":" in pool[0])),
-            tuple(sorted((item.get("Options") or {}).items())),
-            item["Id"],
-        )
-
-    @staticmethod
-    def _refuse_clash(item: Mapping[str, Any], spec: NetworkSpec) -> None:
-        """Before anything is touched: a network of somebody else's that has the name or addresses of one to be made."""
-        for entry in spec.present.values():
-            if item["Name"] == entry.name:
-                raise OverlayError(
-                    "docker_network: there is a Docker network %s that this collection did not make. Remove it "
-                    "(docker network rm %s), or choose another name in attach" % (entry.name, entry.name)
-                )
-            for subnet in _docker_api.subnets_of(item):
-                for ours in (ipaddress.ip_network(pool[0]) for pool in entry.pools):
-                    if subnet.version == ours.version and subnet.overlaps(ours):  # type: ignore[arg-type]
-                        raise OverlayError(
-                            "docker_network: Docker network %s has %s, which overlaps %s's %s. Remove it, or give the host "
-                            "another lease" % (item["Name"], subnet, entry.name, ours)
-                        )
-
-    @staticmethod
-    def _refuse_in_use(entry: DockerNetwork) -> None:
-        """A stopped container counts: it could not be started any more."""
-        filters = urllib.parse.quote(json.dumps({"network": [entry.name]}))
-        users = _docker_api.api("/containers/json?all=1&filters=" + filters, _docker_api.SOCKET) or []
-        if users:
-            raise OverlayError(
-                "docker_network: %s would have to be removed or made anew, and containers use it: %s. Remove them first"
-                % (entry, ", ".join(sorted(map(_docker_api.container_name, users))))
-            )
-
-    def extra(self, entry: DockerNetwork, spec: Spec[DockerNetwork]) -> bool:
+    def extra(self, entry: Entry, spec: Spec[Entry]) -> bool:
         return spec.purge_owned
 
-    def diff(self, actual: Mapping[Key, DockerNetwork], wanted: Mapping[Key, DockerNetwork]) -> List[Op[DockerNetwork]]:
-        ops = super().diff(actual, wanted)
-        taken = {pool[0] for op in ops if op.after is not None for pool in op.after.pools}
+    def diff(self, found: Mapping[Key, Entry], wanted: Mapping[Key, Entry]) -> List[Op[Entry]]:
+        ops = [op for op in super().diff(found, wanted) if op.entry.key != KEY]
+        taken = {pool[0] for op in ops if op.after is not None for pool in cast(DockerNetwork, op.after).pools}
         # Two networks cannot share a subnet, so one that takes over another's waits until that is gone.
         return [
             replace(op, recreate=True)
             if op.before is not None and op.after is not None
-            else replace(op, early=op.after is None and any(pool[0] in taken for pool in op.entry.pools))
+            else replace(op, early=op.after is None and any(pool[0] in taken for pool in cast(DockerNetwork, op.entry).pools))
             for op in ops
         ]
 
-    def apply(self, host: Host, ops: Sequence[Op[DockerNetwork]]) -> List[Failure]:
+    def apply(self, host: Host, ops: Sequence[Op[Entry]]) -> List[Failure]:
         for op in ops:
+            before, after = cast(DockerNetwork, op.before), cast(DockerNetwork, op.after)
             try:
-                if op.before is not None:
-                    _docker_api.api("/networks/" + op.before.ident, _docker_api.SOCKET, "DELETE")
-                if op.after is not None:
-                    _docker_api.api("/networks/create", _docker_api.SOCKET, "POST", self._request(op.after))
+                if before is not None:
+                    _docker_api.api("/networks/" + before.ident, _docker_api.SOCKET, "DELETE")
+                if after is not None:
+                    _docker_api.api("/networks/create", _docker_api.SOCKET, "POST", _request(after))
             except OverlayError as error:
                 return [Failure(op, str(error))]
         return []
 
-    @staticmethod
-    def _request(entry: DockerNetwork) -> Dict[str, Any]:
-        configs = []
-        for subnet, gateway, ip_range in entry.pools:
-            config = {"Subnet": subnet, "Gateway": gateway}
-            configs.append(dict(config, IPRange=ip_range) if ip_range else config)
-        return {
-            "Name": entry.name,
-            "CheckDuplicate": True,
-            "Driver": "bridge",
-            "IPAM": {"Driver": "default", "Config": configs},
-            "EnableIPv6": any(":" in subnet for subnet, _gateway, _range in entry.pools),
-            "Options": dict(entry.options),
-            "Labels": {_docker_api.LABEL: entry.network},
-        }
+
+def _entries(spec: NetworkSpec, seen: Dockerd, release: Tuple[int, int]) -> Iterable[DockerNetwork]:
+    """The options as entries, which is as this host's Docker needs them."""
+    for item in spec.items:
+        ranges = item.get("ip_ranges") or [""] * len(item["subnets"])
+        trusted = [device for device in item["devices"] if device]
+        if "" in item["devices"]:
+            trusted += [seen.ways[address] for address in item["via"]]
+        options = options_for(release, {**item, "devices": trusted})
+        pools = tuple(zip(item["subnets"], item["gateways"], ranges))
+        yield DockerNetwork(item["name"], item["network"], pools, options, tuple(name for name, _value in options))
+
+
+def _beside(found: Any, entry: DockerNetwork) -> DockerNetwork:
+    """The entry as it shall be, with the options that it has of others."""
+    if found is None:
+        return entry
+    others = {name: value for name, value in found.options if name not in found.ours}
+    return replace(entry, options=tuple(sorted({**others, **dict(entry.options)}.items())))
+
+
+def _decode(item: Mapping[str, Any]) -> DockerNetwork:
+    configs = (item.get("IPAM") or {}).get("Config") or []
+    pools = [(config.get("Subnet", ""), config.get("Gateway", ""), config.get("IPRange", "")) for config in configs]
+    options = item.get("Options") or {}
+    named = item["Labels"].get(_docker_api.OPTIONS_LABEL)
+    # One made before there was that label: all that we may have set.
+    ours = _OURS if named is None else [one if one == _MTU else _BRIDGE + one for one in named.split(",")]
+    return DockerNetwork(
+        item["Name"],
+        item["Labels"][_docker_api.LABEL],
+        tuple(sorted(pools, key=lambda pool: ":" in pool[0])),
+        tuple(sorted(options.items())),
+        tuple(name for name in ours if name in options),
+        item["Id"],
+    )
+
+
+def _request(entry: DockerNetwork) -> Dict[str, Any]:
+    configs = []
+    for subnet, gateway, ip_range in entry.pools:
+        config = {"Subnet": subnet, "Gateway": gateway}
+        configs.append(dict(config, IPRange=ip_range) if ip_range else config)
+    ours = [name[len(_BRIDGE) :] if name.startswith(_BRIDGE) else name for name in entry.ours]
+    return {
+        "Name": entry.name,
+        "CheckDuplicate": True,
+        "Driver": "bridge",
+        "IPAM": {"Driver": "default", "Config": configs},
+        "EnableIPv6": any(":" in subnet for subnet, _gateway, _range in entry.pools),
+        "Options": dict(entry.options),
+        "Labels": {_docker_api.LABEL: entry.network, _docker_api.OPTIONS_LABEL: ",".join(ours)},
+    }
+
+
+def _way_up() -> str:
+    """What to do about a Docker that is down."""
+    if not os.path.exists(DAEMON_JSON + BACKUP_SUFFIX):
+        return "start it, and run again"
+    return (
+        "start it, and run again. Where it does not start on its daemon.json, which has keys of ours: "
+        "playbooks/teardown.yml takes them out and starts it"
+    )
+
+
+def _clashes(item: Mapping[str, Any], spec: NetworkSpec) -> List[str]:
+    """Of a network of somebody else's that it has the name or addresses of one to be made, in sentences. Pure."""
+    problems = []
+    for name, subnets in spec.subnets.items():
+        if item["Name"] == name:
+            problems.append(
+                "docker_network: there is a Docker network %s that this collection did not make. Remove it "
+                "(docker network rm %s), or choose another name in attach" % (name, name)
+            )
+            continue
+        problems += [
+            "docker_network: Docker network %s has %s, which overlaps %s's %s. Remove it, or give the host another lease"
+            % (item["Name"], subnet, name, ours)
+            for subnet in _docker_api.subnets_of(item)
+            for ours in subnets
+            if subnet.version == ours.version and subnet.overlaps(ours)
+        ]
+    return problems
+
+
+def _in_use(entry: DockerNetwork) -> List[str]:
+    """What keeps a network from being removed. A stopped container counts: it could not be started any more."""
+    filters = urllib.parse.quote(json.dumps({"network": [entry.name]}))
+    users = _docker_api.api("/containers/json?all=1&filters=" + filters, _docker_api.SOCKET) or []
+    if not users:
+        return []
+    return [
+        "docker_network: %s would have to be removed or made anew, and containers use it: %s. Remove them first"
+        % (entry, ", ".join(sorted(map(_docker_api.container_name, users))))
+    ]

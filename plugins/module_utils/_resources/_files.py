@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, cast
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Union, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -50,13 +51,13 @@ class File(Entry):
 
 
 def read_file(path: str) -> Optional[File]:
-    """A file as it is, or None where there is none."""
+    """A file as it is, also one that is no UTF-8, or None where there is none."""
     try:
-        with open(path, encoding="utf-8", newline="") as handle:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as handle:
             return File(path, handle.read(), os.fstat(handle.fileno()).st_mode & 0o7777)
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise OverlayError("%s cannot be read: %s" % (path, error)) from error
 
 
@@ -86,13 +87,15 @@ def write_file(entry: File) -> None:
         os.unlink(temporary)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.write(entry.content)
             stream.flush()
-            os.fchmod(stream.fileno(), entry.mode)
             if os.path.exists(target):
                 owner = os.stat(target)
                 os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+                _copy_attributes(target, stream.fileno())
+            # After the ACL, of which it is the mask.
+            os.fchmod(stream.fileno(), entry.mode)
             os.fsync(stream.fileno())
         os.replace(temporary, target)
     except BaseException:
@@ -103,6 +106,31 @@ def write_file(entry: File) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+# What the kernel computes from the content.
+_MEASURED = ("security.ima", "security.evm")
+
+
+def _copy_attributes(source: str, target: int) -> None:
+    """Give an open file the ACL, the label and what else hangs on another one, and nothing that its folder gave it."""
+    wanted = {name: os.getxattr(source, name) for name in _attributes(source)}
+    for name in _attributes(target):
+        if name not in wanted:
+            with contextlib.suppress(OSError):
+                os.removexattr(target, name)
+    for name, value in wanted.items():
+        # A label that only the machine around this one may set is the folder's.
+        with contextlib.suppress(*(OSError,) if name.startswith("security.") else ()):
+            os.setxattr(target, name, value)
+
+
+def _attributes(file: Union[str, int]) -> List[str]:
+    try:
+        return [name for name in os.listxattr(file) if name not in _MEASURED]
+    except OSError:
+        # A file system that has none.
+        return []
 
 
 @dataclass

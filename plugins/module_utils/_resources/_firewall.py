@@ -12,9 +12,10 @@ us vxlan packets.
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, Union, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -27,147 +28,63 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _iptables, _netfilter, _nft
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, by_family, rules_of
 
-TABLE = "agentless_overlay"
-CHAIN = "DOCKER-USER"
-_POSTROUTING = "type nat hook postrouting priority 100; policy accept;"
+# How long Docker may take to make its rules again.
+_DOCKER_SECONDS = 5
+_LIST = ["list", "table", "inet", TABLE]
+
+_DOCKER_USER = """\
+# Rules at the top of DOCKER-USER, in the tables where Docker's are, or will be once it has started.
+docker_user() {
+  rules=$(cat) program=$1
+  if grep -qs filter "/proc/net/${1%tables}_tables_names"; then
+    for other in "$1-legacy" "$1-nft"; do "$other" -w -S DOCKER >/dev/null 2>&1 && program=$other; done
+  fi
+  found=$("$program" -w -S DOCKER-USER 2>/dev/null | tr -d '"' | sed -n 's/^-A DOCKER-USER //p')
+  [ "$(echo "$found" | head -n "$(echo "$rules" | wc -l)" | sort)" != "$rules" ] || return
+  "$program" -w -N DOCKER-USER 2>/dev/null
+  {
+    echo '*filter'
+    echo "$rules" | grep -Fxe "$found" | sed 's/^/-D DOCKER-USER /'
+    echo "$rules" | sed 's/^/-I DOCKER-USER /'
+    echo COMMIT
+  } | "$program-restore" -w --noflush || failed=1
+}"""
 
 
 @dataclass(frozen=True)
-class Rule(Entry):
-    """A rule, or the head of a chain, as nft or iptables prints it."""
+class Way(Entry):
+    """How forwarded packets of one family come to our rules in DOCKER-USER."""
 
-    where: str
-    rule: str
+    # iptables or ip6tables.
+    family: str
+    # The one of its programs whose tables Docker's rules are in.
+    program: str
+    # Whether they are in these.
+    docker: bool
+    # What keeps packets of ours from them, if anything.
+    stop: str = ""
+    # The programs whose tables have rules of Docker's, where there are several.
+    several: str = ""
 
     @property
     def key(self) -> Key:
-        return (self.where, self.rule)
+        return (self.family + " " + _iptables.FORWARD, "")
 
     def __str__(self) -> str:
-        return "%s: %s" % (self.where, self.rule)
+        return "%s %s: %s" % (self.program, _iptables.FORWARD, self.stop or "-j " + CHAIN)
 
 
-def _family(cidr: str) -> Tuple[str, str]:
-    """What nft and iptables call the family of an address or network."""
-    return ("ip6", "ip6tables") if ":" in cidr else ("ip", "iptables")
+Item = Union[Rule, Way]
 
 
-def rules_of(network: Mapping[str, Any]) -> List[Rule]:
-    """The rules that one network needs on one host."""
-    rules: List[Rule] = []
-    if network.get("leases"):
-        for cidr, lease in zip(network["cidrs"], network["leases"]):
-            rules += _through(network, cidr, lease)
-    elif network.get("cidrs"):
-        rules += _by_hand(network)
-    for tunnel in network.get("vxlan") or ():
-        rules += _senders(tunnel, network["vteps"])
-    return rules
+@dataclass
+class FirewallSpec(Spec[Item]):
+    """With the senders of each UDP port, by the program of their family."""
 
-
-def _comment(network: Mapping[str, Any]) -> str:
-    return "-m comment --comment %s%s -j ACCEPT" % (MARK, network["network"])
-
-
-def _through(network: Mapping[str, Any], cidr: str, lease: str) -> List[Rule]:
-    """Containers of one host and those of the others: let through, with their own addresses.
-
-    Where no bridge is known, its runtime's rules let them through, and only addresses are our concern.
-    """
-    family, program = _family(cidr)
-    where, bridge, comment = "%s %s" % (program, CHAIN), network["bridge"], _comment(network)
-    rules = []
-    for device in network["devices"] if bridge else ():
-        # Without a tunnel a packet comes by whatever device leads to the peer.
-        come, go = ("-i %s " % device, "-o %s " % device) if device else ("", "")
-        rules += [
-            Rule(where, "-s %s -d %s %s-o %s %s" % (cidr, lease, come, bridge, comment)),
-            Rule(where, "-s %s -d %s -i %s %s%s" % (lease, cidr, bridge, go, comment)),
-        ]
-    rules += [
-        Rule("nft chain postrouting", _POSTROUTING),
-        Rule("nft chain postrouting", "%s saddr %s %s daddr != %s masquerade" % (family, lease, family, cidr)),
-    ]
-    # What enters the overlay here from outside has to come back here, and the far host lets in the overlay only.
-    foreign = "%s saddr != %s %s daddr %s" % (family, cidr, family, cidr)
-    if "" in network["devices"]:
-        # No device has an address of the overlay: the lease's first one, which no container gets, is routed here.
-        elsewhere = 'oifname != "%s"' % bridge if bridge else "%s daddr != %s" % (family, lease)
-        snat = "%s %s snat %s to %s" % (foreign, elsewhere, family, lease.partition("/")[0])
-        return rules + [Rule("nft chain postrouting", snat)]
-    masquerades = ('%s oifname "%s" masquerade' % (foreign, device) for device in network["devices"])
-    return rules + [Rule("nft chain postrouting", rule) for rule in masquerades]
-
-
-def _by_hand(network: Mapping[str, Any]) -> List[Rule]:
-    """What Docker's own rules do for a bridge of its own: forward, masquerade, map ports."""
-    bridge = network["bridge"]
-    rules = [
-        Rule("iptables " + CHAIN, "-i %s %s" % (bridge, _comment(network))),
-        Rule("iptables " + CHAIN, "-o %s %s" % (bridge, _comment(network))),
-        Rule("nft chain postrouting", _POSTROUTING),
-    ]
-    for cidr in network["cidrs"]:
-        family = _family(cidr)[0]
-        rules.append(Rule("nft chain postrouting", '%s saddr %s oifname != "%s" masquerade' % (family, cidr, bridge)))
-    for mapping in network.get("publish") or ():
-        rules += [
-            Rule("nft chain prerouting", "type nat hook prerouting priority -100; policy accept;"),
-            Rule("nft chain prerouting", "fib daddr type local tcp dport %(port)d dnat ip to %(to)s" % mapping),
-            Rule("nft chain output", "type nat hook output priority -100; policy accept;"),
-            Rule(
-                "nft chain output",
-                "ip daddr != 127.0.0.0/8 fib daddr type local tcp dport %(port)d dnat ip to %(to)s" % mapping,
-            ),
-        ]
-    return rules
-
-
-def _senders(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
-    """The kernel takes vxlan packets at any address and from anybody; we only those of the peers.
-
-    In the input hook, where fragments have been joined, so that no part of a header can hide in another one. Bits 96 to 119
-    after the start of the UDP header are the VNI (RFC 7348, 5): other networks on the same port are not ours to filter.
-    """
-    rules = [Rule("nft chain input", "type filter hook input priority -10; policy accept;")]
-    families = sorted({_family(vtep)[0] for vtep in vteps} or {"ip", "ip6"})
-    for family in families:
-        name = "vteps_%d%s" % (tunnel["vni"], "" if family == "ip" else "_v6")
-        rules += [
-            Rule(
-                "nft chain input",
-                "udp dport %d @th,96,24 0x%x %s saddr != @%s counter drop" % (tunnel["port"], tunnel["vni"], family, name),
-            ),
-            Rule("nft set " + name, "type %s" % ("ipv4_addr" if family == "ip" else "ipv6_addr")),
-        ]
-        rules += [Rule("nft set " + name, vtep) for vtep in vteps if _family(vtep)[0] == family]
-    return rules
-
-
-def nft_script(rules: Iterable[Rule]) -> str:
-    """What makes nft replace our table as a whole, in one transaction of the kernel's."""
-    script = "table inet %s\ndelete table inet %s\n" % (TABLE, TABLE)
-    blocks: Dict[str, List[str]] = {}
-    for rule in rules:
-        if rule.where.startswith("nft "):
-            blocks.setdefault(rule.where[4:], []).append(rule.rule)
-    if not blocks:
-        return script
-    script += "table inet %s {\n" % TABLE
-    elements: List[str] = []
-    # Sets come before the chains that look into them, and the head of each before the rest.
-    for where, texts in sorted(blocks.items(), reverse=True):
-        head = [text for text in texts if text.startswith("type ")]
-        rest = sorted(text for text in texts if not text.startswith("type "))
-        if where.startswith("set "):
-            elements += ["add element inet %s %s { %s }\n" % (TABLE, where[4:], element) for element in rest]
-            rest = []
-        script += "  %s {\n%s  }\n" % (where, "".join("    %s\n" % text for text in head + rest))
-    # A line each, so that a difference between two scripts is of the elements that differ.
-    return script + "}\n" + "".join(elements)
+    tunnels: Dict[Tuple[str, int], List[str]] = field(default_factory=dict)
 
 
 _OPTIONS: Options = {
@@ -191,121 +108,185 @@ _OPTIONS: Options = {
 _RULES = {"required_by": {"leases": ["cidrs", "devices"], "vxlan": ["vteps"], "publish": ["cidrs"]}}
 
 
-class Firewall(Resource[Rule]):
+class Firewall(Resource[Item]):
     name = section = "firewall"
     atomic = True
     options = _OPTIONS
     rules = _RULES
     stops = False
 
-    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Rule]:
-        spec: Spec[Rule] = Spec(purge_owned=self.section in sections)
+    def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Item]:
+        spec = FirewallSpec(purge_owned=self.section in sections)
         for network in sections.get(self.section, ()):
             for rule in rules_of(network):
                 spec.present[rule.key] = rule
+            for tunnel in network.get("vxlan") or ():
+                for family, senders in by_family(network["vteps"]).items():
+                    spec.tunnels.setdefault((family, tunnel["port"]), []).extend(senders)
         return spec
 
-    def read(self, host: Host, spec: Spec[Rule], devices: Set[str]) -> Dict[Key, Rule]:
+    # What is there.
+
+    def read(self, host: Host, spec: Spec[Item], devices: Set[str]) -> Dict[Key, Item]:
         if not spec.purge_owned:
             return {}
-        rules = self._read_nft(host) + self._read_iptables(host, "iptables")
-        rules += self._read_iptables(host, "ip6tables", any(key[0].startswith("ip6tables ") for key in spec.present))
-        return {rule.key: rule for rule in rules}
+        found: List[Item] = list(self._read_nft(host))
+        for family in ("iptables", "ip6tables"):
+            found += self._read_iptables(host, family, spec)
+        return {entry.key: entry for entry in found}
 
     @staticmethod
-    def _run(host: Host, args: List[str]) -> Any:
-        try:
-            return host.run(args, None)
-        except FileNotFoundError as error:
-            package = "nftables" if args[0] == "nft" else "iptables"
-            raise OverlayError(
-                "firewall: the program %s is missing on this host; install the package %s (Debian, Fedora, SUSE: the same name)"
-                % (args[0], package)
-            ) from error
-
-    def _read_nft(self, host: Host) -> List[Rule]:
-        code, out, err = self._run(host, ["nft", "-y", "-s", "list", "table", "inet", TABLE])
+    def _read_nft(host: Host) -> List[Rule]:
+        if _netfilter.missing("nft"):
+            return []
+        code, out, err = host.run(["nft", "-j", "-s", *_LIST], None)
         if code and "No such file" in err:
             return []
         if code:
-            raise OverlayError("firewall: nft cannot list our table: %s" % err.strip())
-        rules, where, elements = [], "", ""
-        for line in (line.strip() for line in out.splitlines()):
-            if line.startswith(("chain ", "set ")):
-                where = "nft " + " ".join(line.split()[:2])
-            elif line.startswith("elements = {") or elements:
-                # As many lines as nft likes; the last one ends in a brace.
-                elements += line
-                if line.endswith("}"):
-                    inside = elements[elements.index("{") + 1 : -1]
-                    rules += [Rule(where, element.strip()) for element in inside.split(",")]
-                    elements = ""
-            elif line and not line.startswith(("table ", "}")):
-                rules.append(Rule(where, line))
-        return rules
+            # 1.0.6 dies of a set that 1.1 has written.
+            why = err.strip() or "it ends with %d, as an older nft than the one that made the table may" % code
+            raise OverlayError("firewall: nft cannot list our table (nft list table inet %s): %s" % (TABLE, why))
+        return _nft.listed(out, lambda: host.command(["nft", "-a", "-y", "-s", *_LIST]))
 
-    def _read_iptables(self, host: Host, program: str, needed: bool = True) -> List[Rule]:
-        # The whole table: what iptables says of a chain that is not there differs between its versions.
-        try:
-            code, out, err = self._run(host, [program, "-w", "-S"])
-        except OverlayError:
-            if needed:
-                raise
-            return []
-        if code and needed:
-            raise OverlayError("firewall: %s cannot list its filter table: %s" % (program, err.strip()))
-        prefix = "-A %s " % CHAIN
-        lines = [line[len(prefix) :] for line in out.splitlines() if line.startswith(prefix)]
-        # iptables quotes a comment only where it thinks it must.
-        return [Rule("%s %s" % (program, CHAIN), " ".join(shlex.split(line))) for line in lines if MARK in line]
+    @staticmethod
+    def _read_iptables(host: Host, family: str, spec: Spec[Item]) -> List[Item]:
+        wanted = [rule.rule for key, rule in spec.present.items() if key[0] == "%s %s" % (family, CHAIN)]  # type: ignore[union-attr]
+        tables = _netfilter.tables(host, family)
+        found: List[Item] = [rule for program, chains in tables.items() for rule in _iptables.ours_in(program, chains)]
+        if wanted and tables:
+            docker = [program for program, chains in tables.items() if _iptables.has_docker(chains)]
+            program = docker[0] if docker else family
+            stop = _iptables.stop(tables[program], [_iptables.match_of(rule) for rule in wanted])
+            several = " and ".join(docker) if len(docker) > 1 else ""
+            found.append(Way(family, program, bool(docker), stop, several))
+        return found
 
-    def extra(self, entry: Rule, spec: Spec[Rule]) -> bool:
-        return spec.purge_owned
+    # What shall be there.
 
-    def apply(self, host: Host, ops: Sequence[Op[Rule]]) -> List[Failure]:
-        failures = []
-        try:
-            if any(op.entry.where.startswith("nft ") for op in ops):
-                self._apply_nft(host, ops)
-        except OverlayError as error:
-            failures += [Failure(op, str(error)) for op in ops if op.entry.where.startswith("nft ")]
-        for op in ops:
-            program = op.entry.where.split()[0]
-            if program == "nft":
-                continue
-            try:
-                if op.after is None:
-                    host.command([program, "-w", "-D", CHAIN] + op.entry.rule.split())
-                    continue
-                # Before Docker's first start there is no such chain; Docker keeps the one it finds.
-                host.run([program, "-w", "-N", CHAIN], None)
-                host.command([program, "-w", "-I", CHAIN] + op.entry.rule.split())
-            except OverlayError as error:
-                failures.append(Failure(op, str(error)))
-        return failures
+    def settle(self, found: Mapping[Key, Item], spec: Spec[Item]) -> Dict[Key, Item]:
+        """In the tables where Docker's rules are, and with a way that leads there."""
+        places: Dict[str, str] = {}
+        kept: Dict[Key, Item] = {}
+        for key, entry in found.items():
+            if isinstance(entry, Way):
+                kept[key] = replace(entry, stop="") if entry.docker and entry.stop else entry
+                places["%s %s" % (entry.family, CHAIN)] = "%s %s" % (entry.program, CHAIN)
+        for key, entry in spec.present.items():
+            where = places.get(key[0])
+            if where is not None:
+                entry = replace(cast(Rule, entry), where=where)
+                key = entry.key
+            there = found.get(key)
+            kept[key] = there if there == entry else entry
+        return kept
 
-    def shell(self, entries: Iterable[Rule]) -> List[str]:
-        rules = list(entries)
-        lines = ["try nft -f - <<'END'", *nft_script(rules).splitlines(), "END"]
-        for program in ("iptables", "ip6tables"):
-            chain = [words(rule.rule.split()) for rule in rules if rule.where.startswith(program + " ")]
+    def extra(self, entry: Item, spec: Spec[Item]) -> bool:
+        return spec.purge_owned and isinstance(entry, Rule)
+
+    def obstacles(self, host: Host, spec: Spec[Item], found: Mapping[Key, Item], wanted: Mapping[Key, Item]) -> List[str]:
+        """What no rule of ours could mend."""
+        programs = sorted({key[0].split()[0] for key in spec.present})
+        told = [text for program in programs for text in _netfilter.missing(program)]
+        for way in found.values():
+            if isinstance(way, Way):
+                told += [_SEVERAL % way.several] if way.several else _no_way(way)
+        for (family, port), senders in sorted(cast(FirewallSpec, spec).tunnels.items()):
+            told += _netfilter.shut_by_ufw(host, family, port, senders)
+        return told
+
+    def shell(self, entries: Iterable[Item]) -> List[str]:
+        """All of it at boot, when Docker has not started: it keeps the chain that it finds."""
+        rules = [entry for entry in entries if isinstance(entry, Rule)]
+        lines = ["try nft -f - <<'END'", *_nft.script(rules).splitlines(), "END"]
+        for number, family in enumerate(("iptables", "ip6tables")):
+            chain = sorted(rule.rule for rule in rules if rule.where == "%s %s" % (family, CHAIN))
             if chain:
-                # Docker keeps the chain that it finds at its start.
-                lines.append("%s -w -N %s 2>/dev/null" % (program, CHAIN))
-            for rule in chain:
-                check, insert = ("%s -w -%s %s %s" % (program, how, CHAIN, rule) for how in "CI")
-                lines.append("%s 2>/dev/null || try %s" % (check, insert))
+                lines += [] if number and _DOCKER_USER in lines else [_DOCKER_USER]
+                lines += ["docker_user %s <<'END'" % family, *chain, "END"]
         return lines
 
-    def _apply_nft(self, host: Host, ops: Sequence[Op[Rule]]) -> None:
+    # What is to be done.
+
+    def apply(self, host: Host, ops: Sequence[Op[Item]]) -> List[Failure]:
+        failures = []
+        groups: Dict[str, List[Op[Item]]] = {}
+        for op in ops:
+            groups.setdefault(op.entry.program if isinstance(op.entry, Way) else op.entry.where.split()[0], []).append(op)
+        for program, group in sorted(groups.items(), reverse=True):
+            try:
+                if program == "nft":
+                    self._apply_nft(host, group)
+                else:
+                    self._apply_iptables(host, program, group)
+            except OverlayError as error:
+                failures += [Failure(op, str(error)) for op in group]
+        return failures
+
+    def _apply_nft(self, host: Host, ops: Sequence[Op[Item]]) -> None:
         """Replace our table as a whole, in one transaction of the kernel's, after nft has checked it."""
         rules = {rule.key: rule for rule in self._read_nft(host)}
         for op in ops:
-            if op.entry.where.startswith("nft "):
-                if op.after is None:
-                    rules.pop(op.entry.key, None)
-                else:
-                    rules[op.entry.key] = op.after
-        script = nft_script(rules.values())
+            if op.after is None:
+                rules.pop(op.entry.key, None)
+            else:
+                rules[op.entry.key] = cast(Rule, op.after)
+        script = _nft.script(rules.values())
         host.command(["nft", "-c", "-f", "-"], script)
         host.command(["nft", "-f", "-"], script)
+
+    @staticmethod
+    def _apply_iptables(host: Host, program: str, ops: Sequence[Op[Item]]) -> None:
+        """In one transaction too: a rule that moves is never away."""
+        chains = _iptables.chains_of(host.command([program, "-w", "-S"]))
+        lines = []
+        for op in ops:
+            if isinstance(op.after, Way):
+                lines += _iptables.jump(chains, op.after.stop)
+        removed = [op.before for op in ops if isinstance(op.before, Rule)]
+        added = [op.after for op in ops if isinstance(op.after, Rule)]
+        lines += _iptables.commands(chains, removed, added)
+        if (added or lines) and CHAIN not in chains:
+            # Before Docker's first start there is no such chain; Docker keeps the one it finds.
+            host.command([program, "-w", "-N", CHAIN])
+        if lines:
+            host.command([program + "-restore", "-w", "--noflush"], "*filter\n%s\nCOMMIT\n" % "\n".join(lines))
+
+
+@contextmanager
+def kept(host: Host) -> Iterator[None]:
+    """While somebody loads his firewall anew, which may flush ours: what of ours is gone afterwards is put back."""
+    firewall, spec = Firewall(), FirewallSpec(purge_owned=True)
+    before, docker = firewall.read(host, spec, set()), _netfilter.with_docker(host)
+    yield
+    # Docker hears of it too, and makes its rules again a moment later.
+    deadline = time.monotonic() + _DOCKER_SECONDS
+    while not docker <= _netfilter.with_docker(host) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    ops = [op for op in firewall.diff(firewall.read(host, spec, set()), before) if op.after is not None]
+    for failure in firewall.apply(host, ops):
+        raise OverlayError("%s; %s" % (failure.op, failure.reason))
+
+
+def _no_way(way: Way) -> List[str]:
+    """Where Docker has rules the way is mended; where it has none yet, it makes it at its start."""
+    if way.docker or not way.stop:
+        return []
+    docker: Optional[bool] = _netfilter.docker_runs()
+    if docker is False:
+        return []
+    words = {"program": way.program, "chain": CHAIN, "stop": way.stop, "why": _NO_DOCKER}
+    if docker:
+        words["why"] = _NO_RULES
+    return [_NO_WAY % words]
+
+
+_NO_WAY = (
+    "firewall: FORWARD of %(program)s keeps the overlay's packets from %(chain)s, where our rules are (%(stop)s), and %(why)s. "
+    "Lead them there before all else, by whatever manages that firewall: %(program)s -I FORWARD -j %(chain)s"
+)
+_NO_DOCKER = "no Docker is here that would mend it at its start"
+_NO_RULES = 'dockerd runs without rules there ("iptables" is false in daemon.json, or they were flushed: then restart Docker)'
+_SEVERAL = (
+    "firewall: the tables of both %s have rules of Docker's, and a packet has to pass both; those of one of them are left from "
+    "before Docker used the other. Reboot, or flush those that Docker does not use any more"
+)

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from dataclasses import replace
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
@@ -22,73 +22,37 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     attributes,
     ifinfmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
     Failure,
     Key,
     Op,
-    Options,
     OverlayError,
     Resource,
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
+    DeviceSpec,
+    strangers,
+    wrong_kinds,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import standing
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import (
+    DEFAULT_AGEING,
     IFF_UP,
     Link,
     decode_link,
     encode_data,
     must_recreate,
+    option_names,
     shell_lines,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import MAX_NAME, OPTIONS, RULES
 
-DEFAULT_AGEING = 300  # FDB_AGE_DEFAULT
 _UNTIL_PEERS = "each peer has been converged too"
-MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
-
-
-_LINK: Options = {
-    "name": {"type": "str"},
-    "vni": {"type": "int"},
-    "port": {"type": "int"},
-    "local": {"type": "str"},
-    "remote": {"type": "str"},
-    "group": {"type": "str"},
-    "dev": {"type": "str"},
-    "learning": {"type": "bool"},
-    "ttl": {"type": "int"},
-    "ttl_inherit": {"type": "bool"},
-    "tos": {"type": "int"},
-    "df": {"type": "str", "choices": ["unset", "set", "inherit"]},
-    "flowlabel": {"type": "int"},
-    "ageing": {"type": "int"},
-    "maxaddress": {"type": "int"},
-    "srcport_min": {"type": "int"},
-    "srcport_max": {"type": "int"},
-    "udpcsum": {"type": "bool"},
-    "udp6zerocsumtx": {"type": "bool"},
-    "udp6zerocsumrx": {"type": "bool"},
-    "gbp": {"type": "bool"},
-    "proxy": {"type": "bool"},
-    "rsc": {"type": "bool"},
-    "l2miss": {"type": "bool"},
-    "l3miss": {"type": "bool"},
-    "localbypass": {"type": "bool"},
-    "mac": {"type": "str"},
-    "mtu": {"type": "int"},
-    "alias": {"type": "str"},
-    "master": {"type": "str"},
-    "neigh_suppress": {"type": "bool"},
-    "up": {"type": "bool"},
-    **_ra.SPEC,
-    "addresses": {"type": "list", "elements": "str"},
-    **STATE,
-}
-_SRCPORT = ["srcport_min", "srcport_max"]
-_SRCPORT = ["srcport_min", "srcport_max"]
-_OPTIONS, _RULES = bulk(_LINK, "name", {"mutually_exclusive": [["remote", "group"]], "required_together": [_SRCPORT]})
 
 
 class Links(Resource[Link]):
@@ -97,19 +61,18 @@ class Links(Resource[Link]):
         "EEXIST": "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan",
         "EAFNOSUPPORT": "local and remote or group have to be of one family",
     }
-    options = _OPTIONS
+    options = OPTIONS
     alone = True
     nothing = ({"entries": [], "purge": True},)
-    rules = _RULES
+    rules = RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
-        spec: Spec[Link] = Spec()
-        options = [option.name for option in fields(Link) if option.compare]
+        spec: DeviceSpec[Link] = DeviceSpec()
         for part in sections.get(self.section, ()):
             plain = part.get("entries") is None
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))
             for item in [part] if plain else part["entries"]:
-                values = {name: item[name] for name in options if item.get(name) is not None}
+                values = {name: item[name] for name in option_names() if item.get(name) is not None}
                 if item.get("group") is not None:
                     values["remote"] = item["group"]
                 if item.get("srcport_min") is not None:
@@ -130,6 +93,8 @@ class Links(Resource[Link]):
                 need(self.name, item, "vni", values.get("vni"), state)
                 if not 0 < values.get("vni", 1) < 1 << 24:
                     raise OverlayError("vxlan_link: %s: vni %d is not from 1 to 16777215" % (values["name"], values["vni"]))
+                if item.get("adopt") or part.get("adopt"):
+                    spec.adopted.add(values["name"])
                 spec.add(Link(**values), state, self.name)
         return spec
 
@@ -137,53 +102,79 @@ class Links(Resource[Link]):
         return {key[0] for key in set(spec.present) | spec.absent}
 
     def reach(self, spec: Spec[Link], devices: Set[str]) -> Set[str]:
-        return self.devices(spec)
+        # Of these more is read than their options: none of them is to go yet.
+        return set()
 
     def reach_back(self, spec: Spec[Link], devices: Set[str], snapshot: Mapping[Key, Link], keys: Set[Key]) -> Set[str]:
         return {key[0] for key in keys | set(snapshot)}
 
     def shaken(self, effects: Effects) -> Set[str]:
-        # A bridge that goes lets its ports go.
-        return effects.removed & effects.bridges
+        return effects.lost | effects.removed | effects.interrupted
 
     def read(self, host: Host, spec: Spec[Link], devices: Set[str]) -> Dict[Key, Link]:
         found: Dict[Key, Link] = {}
         links = []
-        for device in sorted(devices):
+        for device in sorted(self.devices(spec) | devices):
             msg = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
             host.indexes[device] = msg["index"] if msg is not None else None
             if msg is not None:
                 links.append(msg)
         if spec.purge_owned:
-            kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan")]})]
             seen = {msg["index"] for msg in links}
-            for msg in host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind)):
+            for msg in self._all(host):
                 attrs = attributes(msg)
                 if msg["index"] not in seen and (attrs.get("IFLA_IFALIAS") or "").startswith(MARK):
                     links.append(msg)
                     host.indexes[attrs["IFLA_IFNAME"]] = msg["index"]
         for msg in links:
             link = decode_link(host, msg)
+            if link is not None and link.name in devices:
+                kept, port = _kept.read_kept(host, link.name, link.index), _ports.read_port(host, link.index)
+                link = replace(link, kept=kept, port_kept=port)
             if link is not None:
                 found[link.key] = link
-            elif (attributes(msg)["IFLA_IFNAME"],) in set(spec.present) | spec.absent and not host.rolling_back:
-                raise OverlayError(
-                    "vxlan_link: %s exists and is not a vxlan device. Remove it or choose another name"
-                    % attributes(msg)["IFLA_IFNAME"]
-                )
         return found
+
+    @staticmethod
+    def _all(host: Host) -> List[Any]:
+        """Every vxlan device of the host."""
+        kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan")]})]
+        return host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind))
+
+    def obstacles(self, host: Host, spec: Spec[Link], found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> Iterable[str]:
+        yield from wrong_kinds(host, self.name, self.devices(spec), found, "vxlan device")
+        yield from strangers(self.name, spec, found, cast("DeviceSpec[Link]", spec).adopted)
+        coming = {key: link for key, link in wanted.items() if key not in found or found[key].tunnel != link.tunnel}
+        others = [decode_link(host, msg) for msg in self._all(host)] if coming else []
+        staying = [link for link in others if link is not None and link.key not in found]
+        for key, link in sorted(coming.items()):
+            for other in [*staying, *(one for one in wanted.values() if one.key != key)]:
+                if other.tunnel == link.tunnel:
+                    whose = other.name if other.owned else other.name + ", which is not ours"
+                    yield (
+                        "vxlan_link: %s: VNI %s on port %d is that of %s, and no two devices can share it. Choose another vni "
+                        "or port, or remove that device: ip link delete %s"
+                        % (link.name, link.vni, link.tunnel[1], whose, other.name)
+                    )
+
+    def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
+        return standing(host, self.name, effects, {link.name: link.index for link in found.values()})
 
     def merge(self, found: Optional[Link], entry: Link) -> Link:
         if found is None:
             return entry
         # What counts as 0 because there is no IPv6 has to be so when a larger MTU brings it.
         given = [name for name in _ra.OPTIONS if getattr(entry, name) is not None]
-        return replace(found, **{name: getattr(entry, name) for name in [*found.delta(entry), *given]})
+        return replace(found, **{**found.lacks(entry), **{name: getattr(entry, name) for name in given}})
 
     def extra(self, entry: Link, spec: Spec[Link]) -> bool:
         return spec.purge_owned and entry.owned
 
     def diff(self, actual: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> List[Op[Link]]:
+        # What others set on a device is known of those only that are to go, and then it counts.
+        unknown = {key for key, link in wanted.items() if key in actual and None in (link.kept, actual[key].kept)}
+        actual = {key: _bare(link) if key in unknown else link for key, link in actual.items()}
+        wanted = {key: _bare(link) if key in unknown else link for key, link in wanted.items()}
         ops = super().diff(actual, wanted)
         # Two devices cannot share VNI and port, so a device that takes over another's
         # cannot be made before the other is gone.
@@ -215,6 +206,9 @@ class Links(Resource[Link]):
                 effects.lost.add(op.entry.name)
             elif op.before is not None:
                 effects.add_change(op.entry.name, op.before, op.after)
+                if op.before.master != op.after.master:
+                    # What was set on the port goes with it.
+                    effects.interrupted.add(op.entry.name)
         return effects
 
     def impact(self, op: Op[Link], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
@@ -236,6 +230,14 @@ class Links(Resource[Link]):
         return "", ""
 
     def apply(self, host: Host, ops: Sequence[Op[Link]]) -> List[Failure]:
+        coming = {op.after.tunnel: op for op in ops if op.after is not None}
+        try:
+            # Two that change places, or one that takes the place of another: all that stand in the way go first.
+            for op in ops:
+                if op.recreate and op.before is not None and coming.get(op.before.tunnel, op) is not op:
+                    self._delete(host, op.entry.name)
+        except (NetlinkError, OSError) as error:
+            return [Failure(op, str(error))]
         for op in ops:
             try:
                 self._apply(host, op)
@@ -246,50 +248,98 @@ class Links(Resource[Link]):
     def shell(self, entries: Iterable[Link]) -> List[str]:
         return [line for entry in entries for line in shell_lines(entry)]
 
-    def _apply(self, host: Host, op: Op[Link]) -> None:
-        name, link = op.entry.name, op.after
-        # What is still to be set once the device is there, and what of it is vxlan's own.
-        changed = op.before.delta(link) if op.before is not None and link is not None else []
-        fresh = op.before is None or op.recreate
-        # Before anything is removed: it may find that there is no such underlay device. Of a living
-        # device only what differs: the kernel refuses the mere presence of the rest, and an MTU beside it.
-        data = encode_data(host, link, None if fresh else changed) if link is not None else []
-        info = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]})]
-        if link is None or op.recreate:
-            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(name)}))
+    @staticmethod
+    def _delete(host: Host, name: str) -> None:
+        index = host.index(name)
+        if index is not None:
+            leave_groups(host, index)
+            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": index}))
             host.indexes[name] = None
+
+    def _apply(self, host: Host, op: Op[Link]) -> None:
+        link = op.after
         if link is None:
+            self._delete(host, op.entry.name)
             return
-        if fresh:
-            attrs: List[Any] = [("IFLA_IFNAME", name), *info, *self._device(link, ("mac", "mtu"))]
-            index = op.before.index if op.before is not None else link.index
-            host.session.write_one(Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs))
-            del host.indexes[name]
-            changed = ["alias", "up", "master", "neigh_suppress"]
-        elif data:
-            self._set(host, name, {}, info)
-        attrs = self._device(link, changed)
-        if "master" in changed and link.master is not None:
-            master = host.index(link.master)
-            if master is None:
-                raise OverlayError("vxlan_link: %s: there is no bridge %s for master" % (name, link.master))
-            attrs.append(("IFLA_MASTER", master))
-        if op.before is not None and not fresh:
-            # Only in an undo is something wanted that is not there.
-            attrs += [("IFLA_MASTER", 0)] if op.before.master and not link.master else []
-            attrs += [("IFLA_IFALIAS", "")] if op.before.alias and not link.alias else []
+        before = op.before if not op.recreate else None
+        if before is None:
+            self._make(host, link, op.before.index if op.before is not None else link.index)
+            changed = ["up", "master", "neigh_suppress"]
+        else:
+            # Of a living device only what differs: the kernel refuses the mere presence of the rest, and an MTU beside it.
+            changed = before.delta(link)
+            data = encode_data(host, link, changed)
+            if data:
+                self._set(host, link.name, {}, [_info(data)])
+        kept = link.kept if before is None or before.kept != link.kept else None
+        if kept is not None:
+            _kept.put_kept(host, link.name, kept)
+        attrs = self._attributes(host, link, changed)
         if attrs:
-            self._set(host, name, {}, attrs)
+            self._set(host, link.name, {}, attrs)
+        if link.localbypass is False and (before is None or "localbypass" in changed):
+            self._require_localbypass(host, link.name)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
-        _ra.write_settings(name, link, op.before)
+        _ra.write_settings(link.name, link, op.before)
         if "up" in changed:
-            self._set(host, name, {"flags": IFF_UP if link.up else 0, "change": IFF_UP}, [])
+            self._set(host, link.name, {"flags": IFF_UP if link.up else 0, "change": IFF_UP}, [])
+        if kept is not None:
+            _kept.put_again(link.name, kept)
+        if link.master is not None:
+            self._set_port(host, op, changed)
+
+    def _make(self, host: Host, link: Link, index: int) -> None:
+        """Make a device, in the place of one that is there."""
+        # Before that is removed: this may find that there is no such underlay device.
+        attrs = [("IFLA_IFNAME", link.name), _info(encode_data(host, link)), *self._device(link, ("mac", "mtu"))]
+        self._delete(host, link.name)
+        messages = [Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs)]
+        if link.alias is not None:
+            # The kernel gives no alias to a device that it makes. In one call, so that there never is one without our mark.
+            named = [("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias)]
+            messages.append(Message(RTM_NEWLINK, 0, ifinfmsg, {}, named))
+        for _number, error in sorted(host.session.write(messages).items()):
+            raise error
+        del host.indexes[link.name]
+
+    def _attributes(self, host: Host, link: Link, changed: Sequence[str]) -> List[Any]:
+        """What is not vxlan's own of some options."""
+        attrs = self._device(link, changed)
+        if "alias" in changed and link.alias is None:
+            # Only in an undo.
+            attrs.append(("IFLA_IFALIAS", ""))
+        if "master" in changed:
+            master = host.index(link.master) if link.master is not None else 0
+            if master is None:
+                raise OverlayError("vxlan_link: %s: there is no bridge %s for master" % (link.name, link.master))
+            attrs.append(("IFLA_MASTER", master))
+        return attrs
+
+    def _set_port(self, host: Host, op: Op[Link], changed: Sequence[str]) -> None:
+        """What is set on it as a port, where the port is a new one."""
+        link = cast(Link, op.after)
         if link.neigh_suppress is not None and ("neigh_suppress" in changed or "master" in changed):
-            port = [("IFLA_BRPORT_NEIGH_SUPPRESS", int(link.neigh_suppress))]
-            slave = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": port})]
-            self._set(host, name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
-        if fresh and link.master is not None:
-            _ports.put_flags(host, host.index(name) or 0, link.port_flags)
+            suppress = [("IFLA_BRPORT_NEIGH_SUPPRESS", int(link.neigh_suppress))]
+            slave = [("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", {"attrs": suppress})]
+            self._set(host, link.name, {}, [("IFLA_LINKINFO", {"attrs": slave})])
+        # One that changes bridges has nothing yet on the other one.
+        there = op.before
+        its = host.rolling_back or there is not None and there.master == link.master
+        anew = there is None or op.recreate or there.port_kept != link.port_kept
+        if link.port_kept is not None and its and anew:
+            flags = tuple(one for one in link.port_kept.flags if one[0] != _ports.NEIGH_SUPPRESS)
+            port = replace(link.port_kept, flags=flags)
+            _ports.put_port(host, host.index(link.name) or 0, port, host.index(link.master or "") or 0)
+
+    @staticmethod
+    def _require_localbypass(host: Host, name: str) -> None:
+        """A kernel passes over an option that it does not have, which would then be a difference for ever."""
+        made = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": host.index(name)}))
+        if made is not None and "IFLA_VXLAN_LOCALBYPASS" not in vxlan_data(made):
+            raise OverlayError(
+                "vxlan_link: %s: the kernel of this host cannot switch localbypass off, which Linux 6.5 and later can. "
+                "Take localbypass out of the options of the device" % name
+            )
 
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))
@@ -302,3 +352,12 @@ class Links(Resource[Link]):
             for option in options
             if option in names and getattr(link, option) is not None
         ]
+
+
+def _bare(link: Link) -> Link:
+    """A device without what others set on it. Pure."""
+    return replace(link, kept=None, port_kept=None)
+
+
+def _info(data: List[Any]) -> Any:
+    return ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]})

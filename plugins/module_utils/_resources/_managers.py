@@ -11,6 +11,8 @@ tomorrow.
 from __future__ import annotations
 
 import os
+import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Tuple
 
@@ -30,8 +32,11 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._file
     remove_file,
     write_file,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import kept
 
-_HEAD = "# Made by agentless.overlay: the next run of overlay.yml replaces it.\n"
+_MADE = "Made by agentless.overlay: the next run of overlay.yml replaces it."
+_HEAD = "# %s\n" % _MADE
+_XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % _MADE
 # From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
 Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[int]], Any]]
 
@@ -46,25 +51,30 @@ class Manager:
     texts: Texts
     # What judges its files, whether it runs or not.
     check: Tuple[str, ...] = ()
+    # Whether a reload flushes the rules of others: firewalld with its iptables backend empties all of iptables.
+    flushes: bool = False
 
 
 def _zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """What comes out of the tunnel is the overlay's own; DOCKER-USER and Docker decide about it."""
     lines = "".join('  <interface name="%s"/>\n' % device for device in tunnels)
-    return lines and (
-        '<?xml version="1.0" encoding="utf-8"?>\n<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines
-    )
+    return lines and (_XML + '<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines)
 
 
 def _policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """Lets vxlan in, in whatever zone the underlay is; from whom, our own nft table decides."""
     rules = "".join('  <rule><port port="%d" protocol="udp"/><accept/></rule>\n' % port for port in ports)
     return rules and (
-        '<?xml version="1.0" encoding="utf-8"?>\n<policy priority="-100" target="CONTINUE">\n'
+        _XML + '<policy priority="-100" target="CONTINUE">\n'
         "  <short>Overlay network</short>\n"
         '  <ingress-zone name="ANY"/>\n  <egress-zone name="HOST"/>\n%s</policy>\n' % rules
     )
 
+
+_POLICY = "/etc/firewalld/policies/agentless-vxlan.xml"
+# What firewalld has of its own from 0.9, the first that reads policies.
+_POLICIES = "/usr/lib/firewalld/policies"
+_FIREWALLD = "firewalld.service"
 
 MANAGERS: Tuple[Manager, ...] = (
     Manager(
@@ -106,15 +116,16 @@ MANAGERS: Tuple[Manager, ...] = (
     ),
     Manager(
         ("/usr/sbin/firewalld",),
-        "firewalld.service",
+        _FIREWALLD,
         ("firewall-cmd", "--reload"),
         {
             # Names of at most 17 characters; a zone and a policy may not have the same one.
             "/etc/firewalld/zones/agentless-overlay.xml": _zone,
-            "/etc/firewalld/policies/agentless-vxlan.xml": _policy,
+            _POLICY: _policy,
         },
         # With one bad file it would start with none of its owner's either.
         ("firewall-offline-cmd", "--check-config"),
+        flushes=True,
     ),
 )
 
@@ -148,6 +159,21 @@ class Managers(Resource[File]):
         files = (read_file(path) for manager in MANAGERS for path in manager.texts)
         return {entry.key: entry for entry in files if entry is not None}
 
+    def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[str]:
+        """A firewalld that does not read what would let vxlan in. Not another file: those of zones are their owner's."""
+        policy = spec.present.get((_POLICY,))
+        if policy is None or os.path.isdir(_POLICIES) or not _runs(host, _FIREWALLD):
+            return []
+        named = host.run(["firewall-cmd", "--get-active-zones"], None)[1].splitlines()
+        zones = [line.split()[0] for line in named if line.strip() and not line[0].isspace()] or ["public"]
+        return [
+            "managers: firewalld is older than 0.9 here and reads no policies, by which we would let UDP port %s in. Let it in "
+            "by the underlay's zone: firewall-cmd --permanent --zone=%s --add-port=%s/udp && firewall-cmd --reload"
+            % (port, zones[0], port)
+            for port in re.findall(r'port="(\d+)"', policy.content)
+            if all(host.run(["firewall-cmd", "--zone=" + zone, "--query-port=%s/udp" % port], None)[0] for zone in zones)
+        ]
+
     def extra(self, entry: File, spec: Spec[File]) -> bool:
         return spec.purge_owned
 
@@ -174,5 +200,10 @@ class Managers(Resource[File]):
         if manager.check:
             host.command(manager.check)
         # One that does not run reads its files when it starts.
-        if os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", manager.unit], None)[0]:
-            host.command(manager.reload)
+        if _runs(host, manager.unit):
+            with kept(host) if manager.flushes else nullcontext():
+                host.command(manager.reload)
+
+
+def _runs(host: Host, unit: str) -> bool:
+    return os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", unit], None)[0]

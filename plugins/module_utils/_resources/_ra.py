@@ -46,7 +46,7 @@ def write_settings(device: str, entry: Any, before: Any) -> None:
             continue
         if found[option] is None:
             raise OverlayError("%s has no IPv6, and so no %s: give it an MTU of at least 1280" % (device, option))
-        if option == "accept_ra" and wanted == 0 and before is not None:
+        if option == "accept_ra" and wanted == 0 and before is not None and before.accept_ra:
             _forget_advertised(device, entry.mtu)
         with open(_FILE % (device, option), "w", encoding="ascii") as handle:
             handle.write(str(wanted))

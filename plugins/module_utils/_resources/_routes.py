@@ -38,7 +38,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Nexthops, Numbers
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Numbers
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._route import (
     ATTRIBUTES,
     AUTOMATIC,
@@ -287,11 +287,9 @@ class Routes(OnDevice[Route]):
         return op.before is None and not self.owned(op.entry) and error.code == errno.EEXIST
 
     def shell(self, entries: Iterable[Route]) -> List[str]:
-        routes = list(entries)
         # What the nexthop says already, the route must not say.
-        plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in routes)
-        # No section lists the nexthops: they follow from the routes.
-        return Nexthops().shell(Nexthops.of(routes).values()) + batch("ip", ("route replace %s" % one for one in plain))
+        plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in entries)
+        return batch("ip", ("route replace %s" % one for one in plain))
 
     def apply(self, host: Host, ops: Sequence[Op[Route]]) -> List[Failure]:
         return _onlink.apply(host, ops, self.message, self.excuses)

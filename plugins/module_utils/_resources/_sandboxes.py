@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message, ifinfmsg
@@ -89,6 +89,11 @@ def script(entry: Sandbox) -> List[List[str]]:
     ]
 
 
+def _namespaces(host: Host) -> Set[str]:
+    """The names of all network namespaces that have one."""
+    return {item["name"] for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")}
+
+
 _OPTIONS: Options = {
     "name": {"type": "str", "required": True},
     "network": {"type": "str", "required": True},
@@ -131,17 +136,21 @@ class Sandboxes(Resource[Sandbox]):
             elif alias.startswith(MARK) and "/" in alias:
                 network, _slash, name = alias[len(MARK) :].partition("/")
                 ours[name] = (network, link)
-        names = {item["name"] for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")}
+        names = _namespaces(host)
         found: Dict[Key, Sandbox] = {}
-        for (name,) in spec.present:
-            if name in names and name not in ours and not host.rolling_back:
-                raise OverlayError("sandbox: there is a namespace %s already. Remove it or choose another name" % name)
         for name, (network, link) in sorted(ours.items()):
             if name in names:
                 found[(name,)] = self._inside(host, name, network, link)
             else:
                 found[(name,)] = Sandbox(name, network, link["ifname"])
         return found
+
+    def obstacles(
+        self, host: Host, spec: Spec[Sandbox], found: Mapping[Key, Sandbox], wanted: Mapping[Key, Sandbox]
+    ) -> Iterator[str]:
+        new = {name for (name,) in set(spec.present) - set(found)}
+        for name in sorted(new & _namespaces(host)) if new else ():
+            yield "sandbox: there is a namespace %s already. Remove it or choose another name" % name
 
     @staticmethod
     def _inside(host: Host, name: str, network: str, link: Mapping[str, Any]) -> Sandbox:
@@ -198,7 +207,7 @@ class Sandboxes(Resource[Sandbox]):
     @staticmethod
     def _remove(host: Host, entry: Sandbox) -> None:
         host.command(["ip", "link", "delete", "dev", entry.endpoint])
-        if any(item["name"] == entry.name for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")):
+        if entry.name in _namespaces(host):
             host.command(["ip", "netns", "delete", entry.name])
 
     @staticmethod

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
@@ -26,6 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell i
 
 _FORWARDING = "net.ipv4.ip_forward"
 _FORWARDING6 = "net.ipv6.conf.all.forwarding"
+_IPV6 = "/proc/sys/net/ipv6"
 _TABLE_MAIN = 254
 _RTPROT_RA = 9
 _UNLESS_DOCKER = [
@@ -69,6 +71,19 @@ class Sysctl(Entry):
         return "%s = %s" % (self.name, self.value)
 
 
+def _plain(value: str) -> str:
+    """A value of several numbers, which the kernel tells with tabs between them, as people write it."""
+    return " ".join(value.split())
+
+
+def _read(entry: Sysctl) -> Optional[str]:
+    try:
+        with open(entry.path, encoding="ascii") as handle:
+            return _plain(handle.read())
+    except OSError:
+        return None
+
+
 _OPTIONS: Options = {"name": {"type": "str", "required": True}, "value": {"type": "str", "required": True}}
 
 
@@ -85,23 +100,25 @@ class Sysctls(Resource[Sysctl]):
             parts = parts_of(item["name"])
             if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts):
                 raise OverlayError("sysctl: %r is not the name of a setting, such as net.ipv4.ip_forward" % item["name"])
-            spec.add(Sysctl(name_of(parts), str(item["value"])), "present", self.name)
+            spec.add(Sysctl(name_of(parts), _plain(str(item["value"]))), "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[Sysctl], devices: Set[str]) -> Dict[Key, Sysctl]:
-        found: Dict[Key, Sysctl] = {}
-        if (_FORWARDING6,) in spec.present and not host.rolling_back:
-            self._refuse_lost_default(host)
-        for key, entry in spec.present.items():
-            try:
-                with open(entry.path, encoding="ascii") as handle:
-                    found[key] = Sysctl(entry.name, handle.read().strip())
-            except OSError as error:
-                raise OverlayError("sysctl: %s cannot be read: %s" % (entry.name, error)) from error
-        return found
+        values = ((entry.name, _read(entry)) for entry in spec.present.values())
+        return {(name,): Sysctl(name, value) for name, value in values if value is not None}
+
+    def obstacles(
+        self, host: Host, spec: Spec[Sysctl], found: Mapping[Key, Sysctl], wanted: Mapping[Key, Sysctl]
+    ) -> Iterator[str]:
+        for (name,) in set(spec.present) - set(found):
+            off = name.startswith("net.ipv6.") and not os.path.isdir(_IPV6)
+            cause = ", as IPv6 is switched off" if off else ""
+            yield "sysctl: this host has no setting %s%s. Switch on what has it, or leave it out" % (name, cause)
+        if (_FORWARDING6,) in spec.present:
+            yield from self._lost_defaults(host)
 
     @staticmethod
-    def _refuse_lost_default(host: Host) -> None:
+    def _lost_defaults(host: Host) -> Iterator[str]:
         """A host that forwards IPv6 takes no router advertisements any more, unless its device says 2."""
         fields = {"family": socket.AF_INET6, "table": _TABLE_MAIN}
         for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
@@ -112,12 +129,11 @@ class Sysctls(Resource[Sysctl]):
                 # From a container: a route that goes with this run.
                 continue
             name = name_of(["net", "ipv6", "conf", host.name(index), "accept_ra"])
-            with open(Sysctl(name, "").path, encoding="ascii") as handle:
-                if handle.read().strip() == "1":
-                    raise OverlayError(
-                        "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "
-                        "switch off. Set %s to 2, and keep it so in /etc/sysctl.d. Nothing was changed" % name
-                    )
+            if _read(Sysctl(name, "")) == "1":
+                yield (
+                    "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "
+                    "switch off. Set %s to 2, and keep it so in /etc/sysctl.d" % name
+                )
 
     def extra(self, entry: Sysctl, spec: Spec[Sysctl]) -> bool:
         return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Set
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -77,8 +77,6 @@ class Units(Resource[Unit]):
     def read(self, host: Host, spec: Spec[Unit], devices: Set[str]) -> Dict[Key, Unit]:
         if not spec.purge_owned:
             return {}
-        if spec.present and not os.path.isdir(_SYSTEMD) and not host.rolling_back:
-            raise OverlayError("units: a port mapping by a proxy needs systemd, which does not run here; choose by: dnat")
         found: Dict[Key, Unit] = {}
         for path in sorted(glob.glob(_FOLDER + _PREFIX + "*")):
             file = read_file(path)
@@ -93,6 +91,10 @@ class Units(Resource[Unit]):
             active = values.get("ActiveState") == "active" and (wanted is None or wanted.enabled)
             found[(name,)] = Unit(name, file.content, enabled, active)
         return found
+
+    def obstacles(self, host: Host, spec: Spec[Unit], found: Mapping[Key, Unit], wanted: Mapping[Key, Unit]) -> Iterator[str]:
+        if spec.present and not os.path.isdir(_SYSTEMD):
+            yield "units: a port mapping by a proxy needs systemd, which does not run here. Choose by: dnat"
 
     def extra(self, entry: Unit, spec: Spec[Unit]) -> bool:
         return spec.purge_owned

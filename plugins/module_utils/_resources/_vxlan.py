@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
@@ -16,36 +17,38 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
 
 IFF_UP = 1
+DEFAULT_PORT = 8472  # vxlan_port
+DEFAULT_AGEING = 300  # FDB_AGE_DEFAULT
 
-# Option, attribute for IPv4, attribute for IPv6, and whether a living device
-# takes a new value (drivers/net/vxlan/vxlan_core.c, vxlan_nl2conf).
-_VXLAN: Tuple[Tuple[str, str, str, bool], ...] = (
-    ("vni", "IFLA_VXLAN_ID", "IFLA_VXLAN_ID", False),
-    ("port", "IFLA_VXLAN_PORT", "IFLA_VXLAN_PORT", False),
-    ("local", "IFLA_VXLAN_LOCAL", "IFLA_VXLAN_LOCAL6", True),
-    ("remote", "IFLA_VXLAN_GROUP", "IFLA_VXLAN_GROUP6", True),
-    ("dev", "IFLA_VXLAN_LINK", "IFLA_VXLAN_LINK", True),
-    ("learning", "IFLA_VXLAN_LEARNING", "IFLA_VXLAN_LEARNING", True),
-    ("ttl", "IFLA_VXLAN_TTL", "IFLA_VXLAN_TTL", True),
-    ("ttl_inherit", "IFLA_VXLAN_TTL_INHERIT", "IFLA_VXLAN_TTL_INHERIT", False),
-    ("tos", "IFLA_VXLAN_TOS", "IFLA_VXLAN_TOS", True),
-    ("df", "IFLA_VXLAN_DF", "IFLA_VXLAN_DF", True),
-    ("flowlabel", "IFLA_VXLAN_LABEL", "IFLA_VXLAN_LABEL", True),
-    ("ageing", "IFLA_VXLAN_AGEING", "IFLA_VXLAN_AGEING", True),
-    ("maxaddress", "IFLA_VXLAN_LIMIT", "IFLA_VXLAN_LIMIT", False),
-    ("srcport", "IFLA_VXLAN_PORT_RANGE", "IFLA_VXLAN_PORT_RANGE", False),
-    ("udpcsum", "IFLA_VXLAN_UDP_CSUM", "IFLA_VXLAN_UDP_CSUM", False),
-    ("udp6zerocsumtx", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", False),
-    ("udp6zerocsumrx", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", False),
-    ("gbp", "IFLA_VXLAN_GBP", "IFLA_VXLAN_GBP", False),
-    ("proxy", "IFLA_VXLAN_PROXY", "IFLA_VXLAN_PROXY", False),
-    ("rsc", "IFLA_VXLAN_RSC", "IFLA_VXLAN_RSC", False),
-    ("l2miss", "IFLA_VXLAN_L2MISS", "IFLA_VXLAN_L2MISS", False),
-    ("l3miss", "IFLA_VXLAN_L3MISS", "IFLA_VXLAN_L3MISS", False),
-    ("localbypass", "IFLA_VXLAN_LOCALBYPASS", "IFLA_VXLAN_LOCALBYPASS", True),
+# Option, attribute for IPv4, attribute for IPv6, whether a living device takes a new value, and what a new one has without it
+# (drivers/net/vxlan/vxlan_core.c, vxlan_nl2conf). What is None cannot be taken away from a living device.
+_VXLAN: Tuple[Tuple[str, str, str, bool, Any], ...] = (
+    ("vni", "IFLA_VXLAN_ID", "IFLA_VXLAN_ID", False, None),
+    ("port", "IFLA_VXLAN_PORT", "IFLA_VXLAN_PORT", False, DEFAULT_PORT),
+    ("local", "IFLA_VXLAN_LOCAL", "IFLA_VXLAN_LOCAL6", True, None),
+    ("remote", "IFLA_VXLAN_GROUP", "IFLA_VXLAN_GROUP6", True, None),
+    ("dev", "IFLA_VXLAN_LINK", "IFLA_VXLAN_LINK", True, None),
+    ("learning", "IFLA_VXLAN_LEARNING", "IFLA_VXLAN_LEARNING", True, True),
+    ("ttl", "IFLA_VXLAN_TTL", "IFLA_VXLAN_TTL", True, 0),
+    ("ttl_inherit", "IFLA_VXLAN_TTL_INHERIT", "IFLA_VXLAN_TTL_INHERIT", False, False),
+    ("tos", "IFLA_VXLAN_TOS", "IFLA_VXLAN_TOS", True, 0),
+    ("df", "IFLA_VXLAN_DF", "IFLA_VXLAN_DF", True, "unset"),
+    ("flowlabel", "IFLA_VXLAN_LABEL", "IFLA_VXLAN_LABEL", True, 0),
+    ("ageing", "IFLA_VXLAN_AGEING", "IFLA_VXLAN_AGEING", True, DEFAULT_AGEING),
+    ("maxaddress", "IFLA_VXLAN_LIMIT", "IFLA_VXLAN_LIMIT", False, 0),
+    ("srcport", "IFLA_VXLAN_PORT_RANGE", "IFLA_VXLAN_PORT_RANGE", False, (0, 0)),
+    ("udpcsum", "IFLA_VXLAN_UDP_CSUM", "IFLA_VXLAN_UDP_CSUM", False, True),
+    ("udp6zerocsumtx", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", "IFLA_VXLAN_UDP_ZERO_CSUM6_TX", False, False),
+    ("udp6zerocsumrx", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", "IFLA_VXLAN_UDP_ZERO_CSUM6_RX", False, False),
+    ("gbp", "IFLA_VXLAN_GBP", "IFLA_VXLAN_GBP", False, False),
+    ("proxy", "IFLA_VXLAN_PROXY", "IFLA_VXLAN_PROXY", False, False),
+    ("rsc", "IFLA_VXLAN_RSC", "IFLA_VXLAN_RSC", False, False),
+    ("l2miss", "IFLA_VXLAN_L2MISS", "IFLA_VXLAN_L2MISS", False, False),
+    ("l3miss", "IFLA_VXLAN_L3MISS", "IFLA_VXLAN_L3MISS", False, False),
+    ("localbypass", "IFLA_VXLAN_LOCALBYPASS", "IFLA_VXLAN_LOCALBYPASS", True, True),
 )
 # Given by their presence alone.
 _FLAGS = ("ttl_inherit", "gbp")
@@ -54,12 +57,23 @@ _BOOLEANS = (
     *_FLAGS,
 )
 _DF = ("unset", "set", "inherit")
+# What a device of ours has where nobody asks for anything else.
+_DEFAULTS: Dict[str, Any] = {
+    **{option: default for option, _v4, _v6, _in_place, default in _VXLAN if option != "vni"},
+    "master": None,
+    "neigh_suppress": False,
+}
+# What others set on it, and no option is about.
+_HIDDEN = ("kept", "port_kept")
 
 
 def _differs(option: str, found: Any, wanted: Any) -> bool:
     if option in _ra.OPTIONS:
         return _ra.differs(found, wanted)
-    return wanted is not None and wanted != found
+    if option == "localbypass" and found is None:
+        # A kernel without the option goes past the network too.
+        return wanted is False
+    return bool(wanted != found)
 
 
 @dataclass(frozen=True)
@@ -102,8 +116,9 @@ class Link(Entry):
     up: Optional[bool] = True
     # As found: the interface index, which a re-created device gets again.
     index: int = field(default=0, compare=False)
-    # And what is set on it as a port.
-    port_flags: _ports.Values = field(default=(), compare=False)
+    # And of one that is to go, what others set on it, and on it as a port of a bridge.
+    kept: Optional[_kept.Kept] = None
+    port_kept: Optional[_ports.Port] = None
 
     @property
     def key(self) -> Key:
@@ -117,19 +132,36 @@ class Link(Entry):
     def overlay(self) -> str:
         return (self.alias or "")[len(MARK) :] if self.owned else ""
 
-    def same(self, wanted: Link) -> bool:
-        return not self.delta(wanted)
+    @property
+    def tunnel(self) -> Tuple[Optional[int], int, bool]:
+        """What no two devices of a host can share."""
+        return self.vni, self.port or DEFAULT_PORT, ":" in (self.local or self.remote or "")
 
-    def delta(self, wanted: Link) -> List[str]:
-        """The options whose wanted value is given and differs."""
-        return [
-            option.name
-            for option in fields(self)
-            if option.compare and _differs(option.name, getattr(self, option.name), getattr(wanted, option.name))
-        ]
+    def same(self, wanted: Link) -> bool:
+        return not self.lacks(wanted)
+
+    def lacks(self, wish: Link) -> Dict[str, Any]:
+        """What a wish asks for and this one has not. A device of ours has the kernel's defaults where it does not ask."""
+        found = {}
+        for option in option_names():
+            there, asked = getattr(self, option), getattr(wish, option)
+            if asked is None and not (wish.owned and option in _DEFAULTS and there is not None):
+                # Of an option that the kernel does not tell nobody knows whether it has its default.
+                continue
+            if asked is None and option == "master" and self.neigh_suppress is None:
+                # Not a bridge: who put it into a VRF was somebody else.
+                continue
+            asked = _DEFAULTS[option] if asked is None else asked
+            if _differs(option, there, asked):
+                found[option] = asked
+        return found
+
+    def delta(self, other: Link) -> List[str]:
+        """The options in which another one, as it is or shall be, differs."""
+        return [option for option in option_names() if _differs(option, getattr(self, option), getattr(other, option))]
 
     def lines(self) -> List[str]:
-        return [line for option in fields(self) if option.compare for line in self.line(option.name)]
+        return [line for option in option_names() for line in self.line(option)]
 
     def line(self, option: str) -> List[str]:
         value = getattr(self, option)
@@ -146,9 +178,15 @@ class Link(Entry):
         )
 
 
+@lru_cache(maxsize=None)
+def option_names() -> Tuple[str, ...]:
+    """The names of all options of a device."""
+    return tuple(one.name for one in fields(Link) if one.compare and one.name not in _HIDDEN)
+
+
 def must_recreate(before: Link, after: Link) -> bool:
     """Whether the kernel refuses to change the one into the other in place."""
-    for option, _v4, _v6, in_place in _VXLAN:
+    for option, _v4, _v6, in_place, _default in _VXLAN:
         old, new = getattr(before, option), getattr(after, option)
         if old == new:
             continue
@@ -169,7 +207,7 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
     if not data:
         return None
     values: Dict[str, Any] = {}
-    for option, v4, v6, _in_place in _VXLAN:
+    for option, v4, v6, _in_place, _default in _VXLAN:
         value = data.get(v4, data.get(v6))
         if option in _FLAGS:
             value = bytes(data.get(v4) or b"") == b"\1" if option == "ttl_inherit" else v4 in data
@@ -197,7 +235,6 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
         neigh_suppress=None if suppresses is None else bool(suppresses),
         up=bool(msg["flags"] & IFF_UP),
         index=msg["index"],
-        port_flags=_ports.flags_of(attrs) if master else (),
         **_ra.read_settings(name),
         **values,
     )
@@ -206,7 +243,7 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
 def encode_data(host: Host, link: Link, options: Optional[Sequence[str]] = None) -> List[Any]:
     """The vxlan attributes of a device: all that are given, or those of some options."""
     attrs: List[Any] = []
-    for option, v4, v6, _in_place in _VXLAN:
+    for option, v4, v6, _in_place, _default in _VXLAN:
         value = getattr(link, option)
         if value is None or options is not None and option not in options:
             continue
@@ -266,7 +303,7 @@ def shell_lines(link: Link) -> List[str]:
     """The lines of the boot script that make a device where there is none, and set what a living one takes. Pure."""
     # What an older iproute2 does not know, or not beside another, comes when the device is there.
     later = [option for option in ("localbypass", "ttl" if link.ttl_inherit else "") if option and _words_of(link, option)]
-    given = [_words_of(link, option) for option, _v4, _v6, _in_place in _VXLAN if option not in later]
+    given = [_words_of(link, option) for option, _v4, _v6, _in_place, _default in _VXLAN if option not in later]
     # The MAC with the device, so that nobody finds it without one and gives it another.
     mac = ["address", link.mac] if link.mac is not None else []
     added = ["ip", "link", "add", link.name, *mac, "type", "vxlan"]

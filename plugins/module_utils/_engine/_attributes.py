@@ -1,0 +1,51 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Attributes of netlink messages as bytes: what is put back as the kernel told it. Pure. PRIVATE to the collection.
+
+By number, so that no release of pyroute2 has to know them.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Dict, List, Tuple
+
+# Number and value.
+Raw = Tuple[int, bytes]
+
+_HEADER = struct.Struct("=HH")
+_NESTED, _TYPE = 0x8000, 0x3FFF
+# family, type, index, flags, change (struct ifinfomsg)
+IFINFO = struct.Struct("=BxHiII")
+
+
+def split(data: bytes, start: int = 0) -> List[Raw]:
+    """The attributes from an offset on, in their order."""
+    found = []
+    while start + 4 <= len(data):
+        length, kind = _HEADER.unpack_from(data, start)
+        if length < 4:
+            break
+        found.append((kind & _TYPE, data[start + 4 : start + length]))
+        start += (length + 3) & ~3
+    return found
+
+
+def by_number(data: bytes, start: int = 0) -> Dict[int, bytes]:
+    """The same by number; of repeated ones the last."""
+    return dict(split(data, start))
+
+
+def pack(kind: int, value: bytes) -> bytes:
+    return _HEADER.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def nest(kind: int, *attributes: bytes) -> bytes:
+    return pack(kind | _NESTED, b"".join(attributes))
+
+
+def device(index: int, *attributes: bytes, family: int = 0, flags: int = 0, change: int = 0) -> bytes:
+    """What follows the netlink header in a message about a device."""
+    return IFINFO.pack(family, 0, index, flags, change) + b"".join(attributes)

@@ -1,0 +1,158 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands on a device, goes with it, and nobody could put back. PRIVATE to the collection.
+
+So a device that it stands on is not touched before its owner has decided.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _attributes
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _multicast
+
+_RTM_GETQDISC = 38
+_TCMSG = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 5, 18, 37, 43
+_KIND, _DATA, _PORT_KIND, _PORT_DATA = 1, 2, 4, 5  # IFLA_INFO_...
+_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_BR_MCAST_SNOOPING, _IFLA_XDP_ATTACHED = 3, 34, 23, 2
+# Of a vxlan device what no option of ours is about, and how iproute2 calls it; a flag among them is set by being there.
+_VXLAN = {
+    **{21: "remcsumtx", 22: "remcsumrx", 24: "remcsum without partial checksums", 25: "external", 27: "gpe"},
+    **{30: "vnifilter", 32: "label_policy", 34: "mc_route"},
+}
+_HOOK = re.compile(
+    r"hook (?:ingress|egress) devices?(?: =)? (?P<devices>\{[^}]*\}|\S+)|^\s*devices = (?P<table>\{[^}]*\})", re.M
+)
+
+
+def standing(host: Host, section: str, effects: Effects, devices: Mapping[str, int]) -> Iterator[str]:
+    """Each thing, in a sentence with what to do; C(devices) are ours by name, with their index."""
+    going = {index: name for name, index in devices.items() if name in effects.lost | effects.removed}
+    if not going:
+        return
+    links = _links(host)
+    found = [
+        *_on_top(going, links, effects.removed),
+        *_programs(going, links),
+        *_unknown(going, links),
+        *_queues(host, going),
+        *_groups(host, going, links),
+        *_hooks(host, going),
+    ]
+    for index, thing, remedy in sorted(found):
+        fate = "has to be made anew" if going[index] in effects.lost else "is to be removed"
+        yield "%s: %s %s, and %s, which nobody could put back. %s" % (section, going[index], fate, thing, remedy)
+
+
+_Found = Iterator[Tuple[int, str, str]]
+_Links = Dict[int, Dict[int, bytes]]
+
+
+def _links(host: Host) -> _Links:
+    raws = host.session.dump_raw(Message(RTM_GETLINK, 0, None, raw=_attributes.device(0)))
+    size = _attributes.IFINFO.size
+    return {_attributes.IFINFO.unpack_from(raw)[2]: _attributes.by_number(raw, size) for raw in raws}
+
+
+def _number(value: Optional[bytes]) -> int:
+    return int(struct.unpack("=I", value)[0]) if value is not None and len(value) == 4 else 0
+
+
+def _name(link: Mapping[int, bytes]) -> str:
+    return link[_IFLA_IFNAME].rstrip(b"\0").decode()
+
+
+def _kind(links: _Links, index: int) -> str:
+    info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
+    return info.get(_KIND, b"").rstrip(b"\0").decode()
+
+
+def _on_top(going: Mapping[int, str], links: _Links, removed: Set[str]) -> _Found:
+    for link in links.values():
+        info = _attributes.by_number(link.get(_IFLA_LINKINFO, b""))
+        kind, data = info.get(_KIND, b"").rstrip(b"\0").decode(), _attributes.by_number(info.get(_DATA, b""))
+        name = _name(link)
+        # One in another network namespace counts its own way.
+        below = _number(link.get(_IFLA_LINK)) if _IFLA_LINK_NETNSID not in link else 0
+        bound = _number(data.get(_IFLA_VXLAN_LINK)) if kind == "vxlan" else 0
+        for index in {below, bound} & set(going):
+            if name not in removed:
+                yield index, "the device %s (%s) is on it" % (name, kind), "ip link delete %s, or move it" % name
+        port = _attributes.by_number(info.get(_PORT_DATA, b"")) if info.get(_PORT_KIND, b"").startswith(b"bridge") else {}
+        backup = _number(port.get(_IFLA_BRPORT_BACKUP_PORT))
+        if backup in going and name not in removed:
+            yield backup, "port %s falls back on it" % name, "bridge link set dev %s nobackup_port" % name
+
+
+def _programs(going: Mapping[int, str], links: _Links) -> _Found:
+    for index, name in going.items():
+        xdp = _attributes.by_number(links.get(index, {}).get(_IFLA_XDP, b""))
+        if any(xdp.get(_IFLA_XDP_ATTACHED, b"")):
+            yield index, "an XDP program is attached to it", "ip link set dev %s xdp off" % name
+
+
+def _unknown(going: Mapping[int, str], links: _Links) -> _Found:
+    for index, name in going.items():
+        info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
+        if _kind(links, index) != "vxlan":
+            continue
+        data = _attributes.by_number(info.get(_DATA, b""))
+        words = [word for number, word in _VXLAN.items() if number in data and (not data[number] or any(data[number]))]
+        if words:
+            yield index, "it was made with %s" % ", ".join(words), "ip link delete %s" % name
+
+
+def _queues(host: Host, going: Mapping[int, str]) -> _Found:
+    for raw in host.session.dump_raw(Message(_RTM_GETQDISC, 0, None, raw=_TCMSG.pack(0, 0, 0, 0, 0))):
+        _family, index, handle, parent, _info = _TCMSG.unpack_from(raw)
+        # What the kernel attaches by itself has no number.
+        if index in going and handle:
+            kind = _attributes.by_number(raw, _TCMSG.size).get(1, b"").rstrip(b"\0").decode()
+            place = {0xFFFFFFFF: "root", 0xFFFFFFF1: kind}.get(parent)
+            if place:
+                remedy = "tc qdisc delete dev %s %s" % (going[index], place)
+                yield index, "it has a qdisc %s with what hangs on it" % kind, remedy
+
+
+def _groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
+    groups = _multicast.read_groups(host)
+    for index, name in going.items():
+        # A vxlan device's own, not those that it has as a port of a bridge.
+        if groups.get(index, {}).get(index) and _kind(links, index) == "vxlan":
+            yield index, "it has multicast groups of its own", "See bridge mdb show dev %s, and remove them" % name
+        for bridge in groups:
+            info = _attributes.by_number(links.get(bridge, {}).get(_IFLA_LINKINFO, b""))
+            snooping = _attributes.by_number(info.get(_DATA, b"")).get(_IFLA_BR_MCAST_SNOOPING)
+            if snooping == b"\0" and (bridge == index or index in groups[bridge]):
+                # The kernel takes none while it does not look for them.
+                remedy = "Remove them (bridge mdb), or ip link set dev %s type bridge mcast_snooping 1"
+                yield index, "it has multicast groups on a bridge without snooping", remedy % _name(links[bridge])
+
+
+def _hooks(host: Host, going: Mapping[int, str]) -> _Found:
+    said: List[str] = []
+    for what in ("chains", "flowtables"):
+        try:
+            code, out, _err = host.run(["nft", "list", what], None)
+        except OSError:
+            # No nft.
+            return
+        said.append(out if code == 0 else "")
+    named = {
+        word.strip('"')
+        for match in _HOOK.finditer("\n".join(said))
+        for word in re.split(r"[\s,;{}]+", match.group("devices") or match.group("table"))
+    }
+    for index, name in going.items():
+        if name in named:
+            remedy = "See nft list chains and nft list flowtables, and delete that chain or flowtable"
+            yield index, "nft has a chain or flowtable that is bound to it", remedy
