@@ -81,7 +81,11 @@ class FdbEntry(Entry):
 
     def same(self, wanted: FdbEntry) -> bool:
         # Whether it is called static or permanent makes no difference to a packet.
-        return replace(self, raw=b"") == wanted
+        return (replace(self, raw=b"") if self.raw else self) == wanted
+
+    def floods_to(self, remote: Optional[str]) -> bool:
+        """Whether it is the entry that the kernel keeps for a device's own remote or group."""
+        return remote is not None and (self.mac, self.dst, self.port, self.vni) == (_ZERO, remote, None, None)
 
     def at(self, home: Home) -> FdbEntry:
         """The same on a device that has a port and a VNI, in the way the kernel tells it."""
@@ -108,8 +112,9 @@ class FdbSpec(Spec[FdbEntry]):
     """And the devices of which not all unicast MACs are known, so that an unlisted one stays."""
 
     unknown: Set[str] = field(default_factory=set)
-    # What the devices shall have that are listed too.
+    # What the devices shall have that are listed too, and of which outer address the kernel will keep an entry.
     homes: Dict[str, Home] = field(default_factory=dict)
+    remotes: Dict[str, Optional[str]] = field(default_factory=dict)
 
 
 _FDB: Options = {
@@ -146,6 +151,7 @@ class Fdb(OnDevice[FdbEntry]):
     def derive(self, spec: Spec[FdbEntry], specs: Mapping[str, Spec[Any]]) -> None:
         links = specs["vxlan_link"].present.values()
         cast(FdbSpec, spec).homes = {link.name: (link.port, link.vni) for link in links}
+        cast(FdbSpec, spec).remotes = {link.name: link.remote for link in links}
 
     def read(self, host: Host, spec: Spec[FdbEntry], devices: Set[str]) -> Dict[Key, FdbEntry]:
         found: Dict[Key, FdbEntry] = {}
@@ -161,8 +167,7 @@ class Fdb(OnDevice[FdbEntry]):
                 if not row["flags"] & NTF_SELF or not _stays(row) or "NDA_LLADDR" not in row:
                     continue
                 entry = _decode(host, device, home, row)
-                # Of the device's own remote or group the kernel keeps the entry.
-                if remote is None or (entry.mac, entry.dst, entry.port, entry.vni) != (_ZERO, remote, None, None):
+                if not entry.floods_to(remote) or entry.key in spec.present:
                     found[entry.key] = entry
         return found
 
@@ -173,7 +178,10 @@ class Fdb(OnDevice[FdbEntry]):
         return effects.shaken - effects.bridges
 
     def extra(self, entry: FdbEntry, spec: Spec[FdbEntry]) -> bool:
-        return super().extra(entry, spec) and (entry.replicates or entry.device not in cast(FdbSpec, spec).unknown)
+        more = cast(FdbSpec, spec)
+        if not super().extra(entry, spec) or entry.floods_to(more.remotes.get(entry.device)):
+            return False
+        return entry.replicates or entry.device not in more.unknown
 
     def shell(self, entries: Iterable[FdbEntry]) -> List[str]:
         return batch("bridge", ("fdb %s %s" % ("append" if entry.replicates else "replace", entry) for entry in entries))

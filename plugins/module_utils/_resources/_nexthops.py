@@ -176,8 +176,14 @@ class Nexthops(OnDevice[Nexthop]):
         return {entry.key: entry for entry in found}
 
     def read(self, host: Host, spec: Spec[Nexthop], devices: Set[str]) -> Dict[Key, Nexthop]:
+        numbers = {key[0] for key in spec.present}
+
+        def matters(row: Mapping[str, Any]) -> bool:
+            # Groups name their members by number, which may be any.
+            return bool(devices) or row["protocol"] == ROUTE_PROTOCOL or row["NHA_ID"] in numbers
+
         try:
-            rows = host.session.rows(Message(RTM_GETNEXTHOP, 0, nhmsg, {}, []), _ATTRIBUTES)
+            rows = host.session.rows(Message(RTM_GETNEXTHOP, 0, nhmsg, {}, []), _ATTRIBUTES, matters)
         except NetlinkError as error:
             if error.code != errno.EOPNOTSUPP:
                 raise

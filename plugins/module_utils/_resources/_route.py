@@ -275,7 +275,8 @@ class Advertised:
         if self.host is None or not self.may_be(row) or not self.host.carries_mark(row["RTA_OIF"]):
             return False
         index = row["RTA_OIF"]
-        return row["proto"] == RA or expires_in(row) > 0 or (slot_of(row)[1], index) in self._announced(self.host)
+        # A lifetime alone says nothing: the network of an address that somebody gave one has it too.
+        return row["proto"] == RA or (slot_of(row)[1], index) in self._announced(self.host)
 
     def _announced(self, host: Host) -> Set[Tuple[str, int]]:
         """The networks that were announced as being on a wire; for ever, some of them, and then nothing else tells."""
