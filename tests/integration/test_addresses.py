@@ -100,6 +100,18 @@ def test_an_undone_change_puts_the_first_before_the_only_other(namespace: Namesp
     assert found(namespace) == before and namespace.sh("ip route show 10.55.0.0/24") == way
 
 
+@pytest.mark.parametrize("kind", ["vxlan_link", "bridge"])
+def test_a_link_local_address_may_be_listed(namespace: Namespace, pyroute2: str, kind: str) -> None:
+    """Also the one that the kernel makes by itself; unlisted ones are nobody's to purge."""
+    listed = ["fe80::77/64", "fe80::ff:fe00:1/64", "10.0.0.5/24"]
+    namespace.converge("overlay_host", pyroute2, **options(kind, listed))
+    namespace.sh("ip address add fe80::88/64 dev dev1")
+    namespace.converge("overlay_host", pyroute2, **options(kind, listed))
+    namespace.converge("overlay_host", pyroute2, **options(kind, ["10.0.0.5/24"]))
+    shown = namespace.sh("ip -6 -o address show dev dev1")
+    assert all(address in shown for address in ("fe80::77/64", "fe80::88/64", "fe80::ff:fe00:1/64"))
+
+
 def test_random_sets_of_addresses(namespace: Namespace) -> None:
     seed = int(os.environ.get("OVERLAY_SEED", random.randrange(10**6)))
     print(f"OVERLAY_SEED={seed}")

@@ -42,7 +42,8 @@ def put(lab: Machines, host: str, **keys: Any) -> None:
 
 def networks(lab: Machines, *items: dict[str, Any]) -> None:
     lab.networks = list(items)
-    lab.write_inventory()
+    gone = {MAIN["name"], WEB["name"]} - {item["name"] for item in items}
+    lab.write_inventory(overlay_remove=sorted(gone))
 
 
 def report(lab: Machines) -> Path:
