@@ -21,6 +21,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 # The longest first: a worker takes a file at a time, and the last one should be a short one.
 LONGEST = (
     "test_machines",
+    "test_restart",
+    "test_firewall",
     "test_backends",
     "test_modules",
     "test_nexthops",

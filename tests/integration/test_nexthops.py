@@ -153,7 +153,7 @@ def test_a_kernel_without_them_gets_plain_routes(namespace: Namespace) -> None:
     code = """
 import errno, json, sys
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _codec
 
 def refusing(real):
     def asked(self, message, *more):
@@ -274,7 +274,7 @@ def test_all_that_is_read_is_decoded_the_fast_way(namespace: Namespace, version:
     namespace.module("overlay_host", version, **wanted("always"))
     namespace.sh("ip -6 address add fd88::1/64 dev vx nodad; ip -6 neigh add fd88::2 lladdr 02:00:00:00:00:77 dev vx")
     code = """
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _codec
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _fdb, _neighbours, _nexthops, _route
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, Session, ndmsg, nhmsg, rtmsg
 
@@ -287,7 +287,7 @@ asked = [
 for kind, cls, family, names in asked:
     message = Message(kind, 0, cls, {"family": family}, [])
     quick = Session().rows(message, names)
-    slow = Session()._dump(message, lambda data: _netlink._by_pyroute2(cls, data))
+    slow = Session()._dump(message, lambda data: _codec.by_pyroute2(cls, data))
     assert len(quick) == len(slow) > 2, (cls, quick, slow)
     for one, other in zip(quick, slow):
         assert len(one.pop("raw")) >= 8
@@ -296,7 +296,7 @@ for kind, cls, family, names in asked:
 def never(*_args):
     raise AssertionError("slow")
 
-_netlink._by_pyroute2 = never
+_codec.by_pyroute2 = never
 for kind, cls, family, names in asked:
     Session().rows(Message(kind, 0, cls, {"family": family}, []), names)
 """

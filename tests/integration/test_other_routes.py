@@ -162,7 +162,7 @@ def test_the_first_of_two_routes_in_one_place_stays_the_first(wired: Namespace, 
     assert wired.sh("ip route show 10.88.2.0/24") == before
     broken = [{"path": "/proc/nowhere/file", "content": ""}]
     answer = wired.module("overlay_host", pyroute2, fails=True, **wish(4789), files=broken)
-    assert "as far as this collection reads it. vx1 had to be made again" in answer["msg"]
+    assert "the host is as it was" in answer["msg"]
     assert wired.sh("ip route show 10.88.2.0/24") == before
 
 

@@ -153,6 +153,47 @@ def test_an_undo_starts_all_that_it_can(joined: Lab) -> None:
     unchanged(lab)
 
 
+def test_tasks_of_a_swarm_are_left_to_the_swarm(joined: Lab) -> None:
+    """It makes others in their place: those of before, started again by name, would be there twice."""
+    lab = joined
+    lab.sh("docker1", "docker ps -aq | xargs -r docker rm -f; docker swarm init --advertise-addr 192.168.65.3")
+    try:
+        lab.sh("docker1", f"docker service create --detach --no-resolve-image --name svc --replicas 2 {SLEEP}")
+        count = "docker ps -q --filter label=com.docker.swarm.service.name=svc | wc -l"
+        lab.sh("docker1", f"for i in $(seq 100); do [ $({count}) = 2 ] && break; sleep 0.2; done")
+        before = set(lab.sh("docker1", "docker ps --format '{{.Names}}'").split())
+        renumber(lab, 65)
+        lab.converge(*ALWAYS)
+        lab.sh("docker1", f"for i in $(seq 100); do [ $({count}) = 2 ] && break; sleep 0.2; done; sleep 3")
+        after = lab.sh("docker1", "docker ps --format '{{.Names}}'").split()
+        assert len(before) == 2 == len(after) and not before & set(after), (before, after)
+        assert docker0(lab) == "10.88.65.1"
+    finally:
+        lab.sh("docker1", "docker swarm leave --force; docker ps -aq | xargs -r docker rm -f")
+        renumber(lab, 63)
+        lab.converge(*ALWAYS)
+
+
+def test_an_undo_leaves_docker0_to_containers_that_outlive_dockerd(joined: Lab) -> None:
+    """dockerd is killed in its restart, as by systemd's time limit, and does not start again, whatever is in its file."""
+    lab = joined
+    lab.container("docker1", "alive")
+    lab.sh("docker1", "cp /etc/init.d/docker /run/init.before")
+    kill = "kill -9 $(cat /run/docker.pid); rm -f /run/docker.pid /run/docker.sock; exit 0"
+    lab.sh("docker1", f"sed -i '2i case $1 in start) exit 1;; stop|restart) {kill};; esac' /etc/init.d/docker")
+    renumber(lab, 66)
+    try:
+        failed = lab.play(*ALWAYS)
+        assert failed.code == 2, failed.output
+        assert lab.json("docker1", "ip -j link show master docker0") != [], failed.output
+    finally:
+        lab.sh("docker1", "mv /run/init.before /etc/init.d/docker; service docker start")
+        renumber(lab, 63)
+    lab.converge(*ALWAYS)
+    unchanged(lab)
+    lab.sh("docker1", "docker rm -f alive")
+
+
 # Off again, where another network has docker0's former address by then.
 
 

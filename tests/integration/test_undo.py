@@ -19,8 +19,7 @@ from typing import Any
 import pytest
 from labs import Namespace, failing, module_paths, run
 
-# Followed by what is not read, where a device had to be made again.
-AS_IT_WAS = "What was done before was undone; the host is as it was"
+AS_IT_WAS = "What was done before was undone; the host is as it was."
 NO_DAD = "sysctl -q net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0"
 LOOK = {
     "link": "ip -j -d link",

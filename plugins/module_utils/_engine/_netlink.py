@@ -18,8 +18,9 @@ import socket
 import struct
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._codec import Decoder, Message, Template, attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._messages import (
     PYROUTE2_IMPORT_ERROR,
     ifaddrmsg,
@@ -57,161 +58,6 @@ _ATTEMPTS, _PAUSE = 20, 0.02
 _MOVES = ("raw", "RTA_CACHEINFO")
 
 
-@dataclass
-class Message:
-    """One rtnetlink message: C(fields) of its header structure and C(attrs), both in pyroute2's names.
-
-    Or C(raw), all that follows the netlink header: what a dump told, byte for byte, for the kernel to have again.
-    """
-
-    kind: int
-    flags: int
-    cls: Optional[Type[Any]]
-    fields: Dict[str, Any] = field(default_factory=dict)
-    attrs: Sequence[Tuple[str, Any]] = ()
-    raw: bytes = b""
-
-
-_FLAGS = struct.Struct("=HI")
-# What a packer raises for a value that is not of its kind.
-_UNFIT = (AttributeError, OSError, TypeError, ValueError, struct.error)
-
-
-def _try(packer: Callable[[Any], bytes], value: Any) -> Optional[bytes]:
-    try:
-        return packer(value)
-    except _UNFIT:
-        return None
-
-
-def _pack_mac(value: str) -> bytes:
-    return bytes.fromhex(value.replace(":", ""))
-
-
-def _pack_ip(value: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value)
-
-
-def _pack_u32(value: int) -> bytes:
-    return struct.pack("=I", value)
-
-
-def _pack_be16(value: int) -> bytes:
-    return struct.pack(">H", value)
-
-
-@dataclass
-class _Template:
-    """An encoded message into which the values of others of the same shape are put.
-
-    pyroute2 encodes the first message of a shape. A value's place is used only if
-    packing that value here gives the very bytes that pyroute2 gave; otherwise
-    pyroute2 encodes every message, at ten times the cost.
-    """
-
-    data: bytes
-    places: List[Tuple[int, int, Callable[[Any], bytes]]]
-
-    @staticmethod
-    def shape(message: Message) -> Tuple[Any, ...]:
-        """What messages must have in common to be made from one template: all but the values of their attributes."""
-        names = tuple([pair[0] for pair in message.attrs])
-        return (message.cls, message.kind, tuple(message.fields.items()), names)
-
-    @classmethod
-    def of(cls, message: Message, data: bytes, start: int) -> Optional[_Template]:
-        """The template for an encoded message whose attributes begin at C(start)."""
-        places: List[Tuple[int, int, Callable[[Any], bytes]]] = []
-        for _name, value in message.attrs:
-            if start + 4 > len(data):
-                return None
-            length = struct.unpack_from("=H", data, start)[0]
-            packers = (_pack_mac, _pack_ip) if isinstance(value, str) else (_pack_u32, _pack_be16)
-            fitting = [packer for packer in packers if _try(packer, value) == data[start + 4 : start + length]]
-            if not fitting:
-                return None
-            places.append((start + 4, length - 4, fitting[0]))
-            start += (length + 3) & ~3
-        return cls(data, places) if start == len(data) else None
-
-    def fill(self, message: Message, flags: int, sequence: int) -> Optional[bytes]:
-        """The message's bytes, or None where a value does not fit into its place."""
-        data = bytearray(self.data)
-        _FLAGS.pack_into(data, 6, flags, sequence)
-        try:
-            for (offset, length, packer), pair in zip(self.places, message.attrs):
-                packed = packer(pair[1])
-                if len(packed) != length:
-                    return None
-                data[offset : offset + length] = packed
-        except _UNFIT:
-            return None
-        return bytes(data)
-
-
-def _ip(data: bytes) -> str:
-    return socket.inet_ntoa(data) if len(data) == 4 else socket.inet_ntop(socket.AF_INET6, data)
-
-
-# How pyroute2 calls the kinds of attributes that entries are made of.
-_UNPACKERS: Dict[str, Callable[[bytes], Any]] = {
-    "ipaddr": _ip,
-    "target": _ip,
-    "lladdr": lambda data: data.hex(":"),
-    "uint32": lambda data: struct.unpack("=I", data)[0],
-    "be16": lambda data: struct.unpack(">H", data)[0],
-    "asciiz": lambda data: data.rstrip(b"\0").decode(),
-    # Of these it is enough that they are there.
-    "*get_nh": bytes,
-    "uint8": bytes,
-    "uint16": bytes,
-    "hex": bytes,
-    "flag": bytes,
-    "cdata": bytes,
-}
-_ATTRIBUTE = struct.Struct("=HH")
-
-
-class _Decoder:
-    """Reads the header and some attributes of one class of messages from their bytes, at a twentieth of the cost.
-
-    Where they are and of what kind, pyroute2's class tells.
-    """
-
-    def __init__(self, cls: Type[Any], names: Sequence[str]) -> None:
-        self.fields = [name for name, code in cls.fields if not code.endswith("x")]
-        self.header = struct.Struct("=" + "".join(code for _name, code in cls.fields))
-        self.attributes = {number: (name, _UNPACKERS[kind]) for number, (name, kind) in enumerate(cls.nla_map) if name in names}
-        if len(self.attributes) != len(names):
-            raise KeyError(names)
-
-    @classmethod
-    def of(cls, message: Type[Any], names: Sequence[str]) -> Callable[[bytes], Dict[str, Any]]:
-        """What decodes messages of a class, by pyroute2 itself where its description is not understood."""
-        try:
-            return cls(message, names).decode
-        except (KeyError, TypeError, ValueError, struct.error):
-            return lambda data: _by_pyroute2(message, data)
-
-    def decode(self, data: bytes) -> Dict[str, Any]:
-        """The message's fields and attributes by name."""
-        row = dict(zip(self.fields, self.header.unpack_from(data, 16)))
-        offset = 16 + self.header.size
-        while offset + 4 <= len(data):
-            length, number = _ATTRIBUTE.unpack_from(data, offset)
-            known = self.attributes.get(number & 0x3FFF)
-            if known is not None:
-                row[known[0]] = known[1](data[offset + 4 : offset + length])
-            offset += (length + 3) & ~3 or 4
-        return row
-
-
-def _by_pyroute2(cls: Type[Any], data: bytes) -> Dict[str, Any]:
-    decoded = cls(data)
-    decoded.decode()
-    return {**{name: decoded[name] for name, _code in cls.fields if name in decoded}, **attributes(decoded)}
-
-
 class NetlinkError(Exception):
     """The kernel refused a message: its errno, and its own words where it sent any."""
 
@@ -246,7 +92,7 @@ class Session:
     counters: Dict[str, Counters] = field(default_factory=dict)
     _sequence: int = 0
     _socket: Optional[socket.socket] = None
-    _templates: Dict[Tuple[Any, ...], Optional[_Template]] = field(default_factory=dict)
+    _templates: Dict[Tuple[Any, ...], Optional[Template]] = field(default_factory=dict)
 
     def _open(self) -> socket.socket:
         if self._socket is None:
@@ -277,14 +123,14 @@ class Session:
         flags |= message.flags | NLM_F_REQUEST
         if message.raw:
             return self._encode_raw(message, flags)
-        shape = _Template.shape(message)
+        shape = Template.shape(message)
         template = self._templates.get(shape)
         data = template.fill(message, flags, self._sequence) if template is not None else None
         if data is None:
             data = self._encode_whole(message, message.attrs, flags)
             if shape not in self._templates:
                 start = len(self._encode_whole(message, (), flags))
-                self._templates[shape] = _Template.of(message, data, start)
+                self._templates[shape] = Template.of(message, data, start)
         return data
 
     def _encode_raw(self, message: Message, flags: int) -> bytes:
@@ -337,13 +183,13 @@ class Session:
         @param matters: which of them are given; what changes among the others does not count
         """
         assert message.cls is not None
-        decode = _Decoder.of(message.cls, names)
+        decode = Decoder.of(message.cls, names)
         if matters is None:
-            return self._dump(message, lambda data: {**decode(data), "raw": data[16:]})
+            return self._dump(message, decode)
         chosen = matters
 
         def one(data: bytes) -> Optional[Dict[str, Any]]:
-            row = {**decode(data), "raw": data[16:]}
+            row = decode(data)
             return row if chosen(row) else None
 
         return self._dump(message, one)
@@ -464,8 +310,3 @@ def _raise_unfinished(data: bytes) -> None:
     code = -struct.unpack_from("=i", data, 16)[0] if len(data) >= 20 else 0
     if code > 0 and code != errno.ENOENT:
         raise NetlinkError(code, "it ended a dump")
-
-
-def attributes(message: Any) -> Dict[str, Any]:
-    """A decoded message's attributes by name; of repeated ones the last."""
-    return {pair[0]: pair[1] for pair in message["attrs"]}

@@ -80,32 +80,16 @@ def roll_back(host: Host, transaction: Transaction) -> str:
         tried.append(asked)
         failures = carry_out(host, transaction, ops, go_on=True)
     forgone = [words for op in transaction.begun for words in transaction.by_name[op.resource].forgo(op)]
-    begun = effects_of(transaction.resources, transaction.begun)
-    return tell(ops, failures, undo.unread, forgone, sorted(begun.lost | begun.removed))
+    return tell(ops, failures, undo.unread, forgone)
 
 
-def tell(
-    ops: Sequence[Op[Any]],
-    failures: Sequence[Failure],
-    unread: Dict[str, str],
-    forgone: Sequence[str],
-    remade: Sequence[str] = (),
-) -> str:
-    """What there is to say of an undo, from what still differs and why, and what nobody could look at. Pure.
-
-    @param remade: devices that were removed and are there again; not all that others had on them is read and put back
-    """
+def tell(ops: Sequence[Op[Any]], failures: Sequence[Failure], unread: Dict[str, str], forgone: Sequence[str]) -> str:
+    """What there is to say of an undo, from what still differs and why, and what nobody could look at. Pure."""
     reasons = {str(failure.op): failure.reason for failure in failures}
     lines = ["%s could not be looked at (%s)" % item for item in unread.items()]
     lines += ["still to do is %s%s" % (op, "; " + reasons[str(op)] if str(op) in reasons else "") for op in ops]
     lines += forgone
-    if not lines and not remade:
-        return "What was done before was undone; the host is as it was."
     if not lines:
-        return (
-            "What was done before was undone; the host is as it was, as far as this collection reads it. %s had to be made "
-            "again, which takes along what others have on it in other routing tables, with several next hops or metrics of "
-            "their own, as devices on top, and as settings of the device." % ", ".join(sorted(set(remade)))
-        )
+        return "What was done before was undone; the host is as it was."
     more = ["and %d more" % (len(lines) - SHOWN)] if len(lines) > SHOWN else []
     return "What was done before was undone, but for this: %s." % ". ".join(lines[:SHOWN] + more)

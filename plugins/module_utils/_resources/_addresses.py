@@ -38,13 +38,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _settings
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
 _HEADER = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index (struct ifaddrmsg)
 _ADDRESS, _LOCAL, _FLAGS, _PROTOCOL = 1, 2, 8, 11  # IFA_...
 _AUTOJOIN = 0x400  # IFA_F_MCAUTOJOIN
-_BY_LINK_LOCAL = 3  # IFAPROT_KERNEL_LL
+_BY_LINK_LOCAL, _NONE = 3, "1"  # IFAPROT_KERNEL_LL, IN6_ADDR_GEN_MODE_NONE
 _IFLA_ADDRESS = 1
 _PROMOTE = "/proc/sys/net/ipv4/conf/%s/promote_secondaries"
 
@@ -91,7 +91,8 @@ def _is_temporary(raw: bytes) -> bool:
 
 def _is_kernels(host: Host, entry: Address) -> bool:
     """Whether it is a link-local address that the kernel gives every device by itself."""
-    if not entry.is_link_local:
+    if not entry.is_link_local or _settings.read_setting("ipv6/conf", entry.device, "addr_gen_mode") == _NONE:
+        # Made by it, and now it would not.
         return False
     protocol = _attributes.by_number(entry.raw, _HEADER.size).get(_PROTOCOL)
     if protocol is not None:

@@ -81,7 +81,7 @@ class FdbEntry(Entry):
 
     def same(self, wanted: FdbEntry) -> bool:
         # Whether it is called static or permanent makes no difference to a packet.
-        return replace(self, raw=b"") == wanted
+        return (replace(self, raw=b"") if self.raw else self) == wanted
 
     def floods_to(self, remote: Optional[str]) -> bool:
         """Whether it is the entry that the kernel keeps for a device's own remote or group."""

@@ -67,6 +67,9 @@ class Neighbour(Entry):
         return (self.device, self.dst, "proxy") if self.proxy else (self.device, self.dst)
 
     def same(self, wanted: Neighbour) -> bool:
+        if not self.raw:
+            # As thousands are.
+            return self == wanted
         return bool(self.state & NUD_PERMANENT) and replace(self, raw=b"") == wanted
 
     def __str__(self) -> str:

@@ -51,6 +51,10 @@ def write_settings(device: str, settings: Settings) -> None:
             handle.write(value)
 
 
+def read_setting(folder: str, device: str, name: str) -> Optional[str]:
+    return _value(os.path.join(_ROOT, folder, device, name))
+
+
 def _values(folder: str, device: str) -> Dict[str, str]:
     path = os.path.join(_ROOT, folder, device)
     try:
