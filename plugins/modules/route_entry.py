@@ -12,8 +12,10 @@ version_added: 1.0.0
 author: The agentless.overlay contributors (@agentless-overlay)
 description:
   - Makes routes that carry the protocol number 157, by which they are known as ours.
-  - A route of somebody else to a wanted destination is replaced; one that the kernel made for an own network is refused.
-  - O(state=absent) and O(purge) remove routes of our protocol only. O(purge) with O(device) looks at that device's, without it
+  - A route of somebody else to a wanted destination is refused, unless O(adopt) says that it may be replaced; one that the
+    kernel made for an own network, and one with several next hops, is refused in any case.
+  - O(state=absent) and O(purge) remove routes of our protocol only, and of those no others than what this module makes: unicast,
+    with one next hop, in the tables that are named and in main. O(purge) with O(device) looks at that device's, without it
     at those of all devices.
 
 extends_documentation_fragment:
@@ -41,6 +43,10 @@ options:
   table:
     description: The routing table; without it 254, main.
     type: int
+  adopt:
+    description: Whether a route of somebody else in the place of a wanted one may be replaced, or goes first. In O(entries) it
+      may be given for each.
+    type: bool
   nexthops:
     description:
       - Whether routes with a gateway name a nexthop object of the kernel (5.3 and later) in place of carrying the gateway
@@ -76,6 +82,10 @@ options:
       table:
         description: The routing table; without it 254, main.
         type: int
+      adopt:
+        description: Whether a route of somebody else in the place of a wanted one may be replaced, or goes first. In O(entries) it
+          may be given for each.
+        type: bool
       state:
         description: Whether the entry shall be there.
         type: str

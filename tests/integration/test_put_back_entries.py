@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 from labs import Namespace
 
-LINK = {"name": "vx1", "vni": 88, "port": 4789, "local": "10.1.1.1", "learning": False, "mac": "02:00:00:00:00:01", "mtu": 1450}
+LINK = {
+    **{"name": "vx1", "vni": 88, "port": 4789, "local": "10.1.1.1", "learning": False, "mac": "02:00:00:00:00:01"},
+    **{"mtu": 1450, "alias": "agentless.overlay:main"},
+}
 ADDRESSES = ["10.88.1.1/24", "fd88:1::1/64"]
 BROKEN = [{"path": "/proc/nowhere/file", "content": "x"}]
 # What comes and goes by itself.
@@ -129,6 +132,30 @@ def test_an_fdb_entry_that_names_its_devices_own_port_and_vni(there: Namespace, 
     absent = [{**own, "state": "absent"}, {**other, "state": "absent"}]
     there.converge("fdb_entry", pyroute2, device="vx1", entries=absent)
     assert there.json("bridge -j fdb show dev vx1") == []
+
+
+def test_a_device_gets_and_loses_a_remote_of_its_own(there: Namespace, pyroute2: str) -> None:
+    """From l2 to p2p and back: the kernel keeps an entry for a device's own remote, and we one for each of many."""
+    zero = "00:00:00:00:00:00"
+
+    def both(*hosts: str, **link: Any) -> dict[str, Any]:
+        entries = [{"mac": zero, "dst": host} for host in hosts]
+        return {**wish(**link), "fdb_entry": [{"device": "vx1", "purge": True, "entries": entries}]}
+
+    def look() -> list[str]:
+        return sorted(one["dst"] for one in there.json("bridge -j fdb show dev vx1"))
+
+    there.converge("overlay_host", pyroute2, **both("10.1.1.2", "10.1.1.3"))
+    undone(there, pyroute2, **both(remote="10.1.1.2"))
+    assert look() == ["10.1.1.2", "10.1.1.3"]
+    there.converge("overlay_host", pyroute2, **both(remote="10.1.1.2"))
+    assert look() == ["10.1.1.2"] and "remote 10.1.1.2" in there.sh("ip -d link show vx1")
+    undone(there, pyroute2, **both("10.1.1.2", "10.1.1.3"))
+    assert look() == ["10.1.1.2"]
+    there.converge("overlay_host", pyroute2, **both("10.1.1.2", "10.1.1.3"))
+    assert look() == ["10.1.1.2", "10.1.1.3"] and "remote 10.1.1.2" not in there.sh("ip -d link show vx1")
+    there.converge("overlay_host", pyroute2, **both("10.1.1.3"))
+    assert look() == ["10.1.1.3"]
 
 
 def test_an_fdb_entry_by_a_nexthop_object_becomes_one_by_address(there: Namespace, pyroute2: str) -> None:
@@ -248,6 +275,15 @@ def test_what_cannot_be_put_back_is_refused(there: Namespace, pyroute2: str, com
         assert look() == before
     # What changes in place is as free as before.
     there.converge("overlay_host", pyroute2, **wish(mtu=1400))
+
+
+def test_a_network_of_an_address_with_a_lifetime(there: Namespace, pyroute2: str) -> None:
+    """It has an expiry, and no router announced it."""
+    section = {"entries": [], "purge": True}
+    options = {"vxlan_link": [{"entries": [LINK]}], "route_entry": [section]}
+    there.sh("ip address add fd99:7::1/64 dev vx1 valid_lft 5900 preferred_lft 3900")
+    there.converge("overlay_host", pyroute2, **options)
+    assert len(there.json("ip -j -6 route show fd99:7::/64 dev vx1")) == 1
 
 
 def test_a_nexthop_object_of_others_under_our_number(there: Namespace, pyroute2: str) -> None:

@@ -4,13 +4,16 @@
 
 """What a dump told, as bytes for the kernel to have again: with all that nobody here has a name for. PRIVATE to the collection.
 
-Bytes as they are after the netlink header: a structure of the family's own, and attributes.
+Bytes as they are after the netlink header: a structure of the family's own, and attributes. Their numbers are those of
+C(_attributes) with what the kernel sets beside them, so that nothing changes on the way.
 """
 
 from __future__ import annotations
 
 import struct
 from typing import Collection, Iterable, Iterator, List, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._attributes import pack
 
 _HEAD = struct.Struct("=HH")
 # Beside its number an attribute may say that others are in it.
@@ -36,10 +39,7 @@ def _attributes(data: bytes) -> Iterator[Attribute]:
 
 def join(head: bytes, attrs: Iterable[Attribute]) -> bytes:
     """The same in the other direction. Pure."""
-    parts = [head]
-    for number, value in attrs:
-        parts.append(_HEAD.pack(len(value) + 4, number) + value + bytes(-len(value) % 4))
-    return b"".join(parts)
+    return head + b"".join([pack(number, value) for number, value in attrs])
 
 
 def less(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute]:

@@ -159,6 +159,8 @@ def prepare(host: Host, resources: Resources, specs: Specs, known: Optional[Coll
             wanted[name] = resource.settle(actual[name], spec)
             # A bridge that goes is read once more, with all that hangs on it.
             effects = effects.merged(resource.effects(resource.diff(actual[name], wanted[name])))
+            # And what changes in place, and back only with a new device.
+            effects.interrupted |= resource.effects(resource.diff(wanted[name], actual[name])).lost
     ops, effects = plan(resources, actual, wanted)
     ordered = [op for batch in order(resources, ops) for op in batch]
     transaction = Transaction(resources, specs, devices, actual, wanted, ordered, effects, None if effects else ops)

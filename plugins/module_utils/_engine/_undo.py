@@ -56,6 +56,8 @@ class _Undo:
             now[name] = found
             # Only what this transaction touched goes; what came from elsewhere meanwhile stays. In the order in which it was.
             before[name] = {**snapshot, **{key: one for key, one in found.items() if key not in keys and key not in snapshot}}
+            # The way back may take along more than the way there did.
+            effects = effects.merged(resource.effects(resource.diff(now[name], before[name])))
         return now, before
 
     def _read(self, resource: Resource[Any], snapshot: Dict[Key, Any], keys: Set[Key]) -> Dict[Key, Any]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import struct
 from dataclasses import dataclass, field, replace
@@ -18,9 +19,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     NLM_F_CREATE,
     NLM_F_REPLACE,
     RTM_DELROUTE,
+    RTM_GETADDR,
     RTM_GETROUTE,
     RTM_NEWROUTE,
     Message,
+    attributes,
+    ifaddrmsg,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op
@@ -262,6 +266,8 @@ class Advertised:
     """Which routes a router advertisement left on a device of ours; asks only where a route may be one, without host never."""
 
     host: Optional[Host]
+    # The devices of which others' addresses go: with one that has a lifetime the kernel lets its network's route stay.
+    readdressed: Set[str]
     _prefixes: Optional[Set[Tuple[str, int]]] = None
 
     def may_be(self, row: Mapping[str, Any]) -> bool:
@@ -275,8 +281,17 @@ class Advertised:
         if self.host is None or not self.may_be(row) or not self.host.carries_mark(row["RTA_OIF"]):
             return False
         index = row["RTA_OIF"]
-        # A lifetime alone says nothing: the network of an address that somebody gave one has it too.
-        return row["proto"] == RA or (slot_of(row)[1], index) in self._announced(self.host)
+        if row["proto"] == RA or (slot_of(row)[1], index) in self._announced(self.host):
+            return True
+        # The network of an address with a lifetime has it too, and while that is there nobody announced it.
+        return expires_in(row) > 0 and (self.host.name(index) in self.readdressed or not self._is_own(self.host, row))
+
+    @staticmethod
+    def _is_own(host: Host, row: Mapping[str, Any]) -> bool:
+        network = ipaddress.ip_network(slot_of(row)[1])
+        request = Message(RTM_GETADDR, 0, ifaddrmsg, {"family": row["family"], "index": row["RTA_OIF"]})
+        addresses = [attributes(one).get("IFA_ADDRESS") for one in host.session.dump(request)]
+        return any(ipaddress.ip_address(one) in network for one in addresses if one)
 
     def _announced(self, host: Host) -> Set[Tuple[str, int]]:
         """The networks that were announced as being on a wire; for ever, some of them, and then nothing else tells."""

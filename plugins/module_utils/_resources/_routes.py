@@ -64,6 +64,8 @@ class RouteSpec(Spec[Route]):
 
     tables: Set[int] = field(default_factory=lambda: {TABLE_MAIN})
     adopt: Set[Key] = field(default_factory=set)
+    # The devices whose addresses are all ours, so that others' go, and leave the routes of their networks for a while.
+    readdressed: Set[str] = field(default_factory=set)
 
 
 def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
@@ -188,6 +190,9 @@ class Routes(OnDevice[Route]):
                 spec.adopt.add(entry.key)
         spec.purge_devices = reach.purge_devices
         return spec
+
+    def derive(self, spec: Spec[Route], specs: Mapping[str, Spec[Any]]) -> None:
+        cast(RouteSpec, spec).readdressed = specs["address"].purge_devices
 
     def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
         # Its own are found by their slots and their protocol: what is asked for besides is what others have on devices that
@@ -334,7 +339,7 @@ class _View:
 
     def __post_init__(self) -> None:
         self.slots = set(self.spec.present) | self.spec.absent
-        self.advertised = Advertised(self.host if self.spec.purge_owned else None)
+        self.advertised = Advertised(self.host if self.spec.purge_owned else None, self.spec.readdressed)
 
     def rows(self) -> List[Dict[str, Any]]:
         """The rows that count."""
