@@ -307,6 +307,9 @@ class Routes(OnDevice[Route]):
 def _survives(entry: Route, effects: Effects) -> bool:
     """Whether the kernel has it when devices have gone."""
     devices, gone = set(entry.devices), effects.lost | effects.removed
+    if entry.nexthop:
+        # The object goes with the carrier.
+        gone = gone | effects.blinked
     if devices.isdisjoint(gone):
         return True
     if entry.several:
