@@ -81,8 +81,10 @@ class Neighbour(Entry):
         return bool(self.state & NUD_PERMANENT) and replace(self, raw=b"") == wanted
 
     def __str__(self) -> str:
+        if not self.raw:
+            return "%s dev %s lladdr %s permanent" % (self.dst, self.device, self.lladdr)
         text = "%s dev %s" % (self.dst, self.device) + (" lladdr %s" % self.lladdr if self.lladdr else "")
-        _family, _index, _state, flags, _type = _HEADER.unpack_from(self.raw or bytes(_HEADER.size))
+        _family, _index, _state, flags, _type = _HEADER.unpack_from(self.raw)
         text += "".join(" " + word for flag, word in _FLAGS.items() if flags & flag)
         if self.state & (NUD_PERMANENT | NUD_NOARP) and not self.proxy:
             return text + (" permanent" if self.state & NUD_PERMANENT else " noarp")

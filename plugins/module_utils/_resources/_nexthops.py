@@ -249,7 +249,9 @@ class Nexthops(OnDevice[Nexthop]):
 
     def diff(self, found: Mapping[Key, Nexthop], wanted: Mapping[Key, Nexthop]) -> List[Op[Nexthop]]:
         # A group after its members.
-        return sorted(super().diff(found, wanted), key=lambda op: bool(op.entry.members))
+        ops = super().diff(found, wanted)
+        groups = [op for op in ops if op.entry.members]
+        return [op for op in ops if not op.entry.members] + groups if groups else ops
 
     def owned(self, entry: Nexthop) -> bool:
         # Groups and the like are not ours, whatever they say.

@@ -207,14 +207,16 @@ class Routes(OnDevice[Route]):
         found: Dict[Key, Route] = {}
         for row in view.rows():
             leftover = view.advertised.left(row)
-            if not leftover and not view.matters(row):
+            if not leftover and view.advertised.may_be(row) and not view.matters(row):
                 continue
             entry = decode_route(host, row)
             if leftover:
                 entry = replace(entry, leftover=True)
-            while entry.key in found:
+            key = entry.key
+            while key in found:
                 entry = replace(entry, twin=entry.twin + 1)
-            found[entry.key] = entry
+                key = entry.key
+            found[key] = entry
         return found
 
     def settle(self, found: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
