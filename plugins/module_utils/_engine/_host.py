@@ -57,6 +57,7 @@ class Host:
     def vxlan(self, device: str) -> Dict[str, Any]:
         """The vxlan attributes that a device has now, as C(vxlan_data) gives them."""
         found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
+        self.indexes[device] = found["index"] if found is not None else None
         return vxlan_data(found) if found is not None else {}
 
     def name(self, index: int) -> str:

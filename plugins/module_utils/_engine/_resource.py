@@ -131,16 +131,18 @@ class Effects:
     new_mac: Set[str] = field(default_factory=set)
     # What these lose is as it was asked for; only an undo brings it back.
     interrupted: Set[str] = field(default_factory=set)
+    # Bridges that have no port that is up, for a moment at least, so that entries which are not permanent go.
+    blinked: Set[str] = field(default_factory=set)
     # Those of all these that are bridges: what is in their FDB is of their ports.
     bridges: Set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.lost or self.removed or self.new_mac)
+        return bool(self.lost or self.removed or self.new_mac or self.blinked)
 
     @property
     def shaken(self) -> Set[str]:
         """The devices of which something is lost."""
-        return self.lost | self.removed | self.new_mac | self.interrupted
+        return self.lost | self.removed | self.new_mac | self.interrupted | self.blinked
 
     def merged(self, other: Effects) -> Effects:
         return Effects(*(getattr(self, one.name) | getattr(other, one.name) for one in fields(self)))

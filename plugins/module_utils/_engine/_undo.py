@@ -10,6 +10,7 @@ named, and everything else is undone. Then all of it is read again, and only if 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
@@ -26,6 +27,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._transac
 SHOWN = 20  # lines in a message
 # What the kernel takes along with what is undone, a second look finds: a port whose device was not there yet.
 _PASSES = 3
+# The seconds within which the kernel sees that a device has lost its carrier (net/core/link_watch.c).
+_CARRIER = 1.1
 
 
 @dataclass
@@ -72,8 +75,15 @@ def roll_back(host: Host, transaction: Transaction) -> str:
     undo = _Undo(host, transaction)
     failures: List[Failure] = []
     tried: List[List[str]] = []
+    begun = effects_of(transaction.resources, transaction.begun)
+    wait = _CARRIER if begun.blinked else 0.0
     while True:
         ops, _effects = plan(transaction.resources, *undo.look())
+        if not ops and wait:
+            # Once more, when the kernel has forgotten what it forgets without a carrier.
+            time.sleep(wait)
+            wait = 0.0
+            continue
         asked = [str(op) for op in ops]
         if not ops or asked in tried or len(tried) == _PASSES:
             break

@@ -94,17 +94,20 @@ class FdbEntry(Entry):
 
     def __str__(self) -> str:
         text = "%s dev %s" % (self.mac, self.device)
+        if not self.raw and self.port is None and self.vni is None:
+            return text + " dst %s self permanent" % self.dst
         named = ("dst", self.dst), ("nhid", self.nhid), ("port", self.port), ("vni", self.vni)
         for name, value in (*named, ("src_vni", self.src_vni), ("via", self.via)):
             if value is not None:
                 text += " %s %s" % (name, value)
-        _family, _index, state, flags, _type = _HEADER.unpack_from(self.raw or _PLAIN)
+        if not self.raw:
+            return text + " self permanent"
+        _family, _index, state, flags, _type = _HEADER.unpack_from(self.raw)
         text += " self" + (" router" if flags & NTF_ROUTER else "") + (" extern_learn" if flags & NTF_EXT_LEARNED else "")
         return text + (" permanent" if state & NUD_PERMANENT else " static" if state & NUD_NOARP else "")
 
 
 _REPLICATING = len(FdbEntry("", _ZERO, None).key)
-_PLAIN = _HEADER.pack(AF_BRIDGE, 0, NUD_PERMANENT, NTF_SELF, 0)
 
 
 @dataclass
@@ -156,10 +159,9 @@ class Fdb(OnDevice[FdbEntry]):
     def read(self, host: Host, spec: Spec[FdbEntry], devices: Set[str]) -> Dict[Key, FdbEntry]:
         found: Dict[Key, FdbEntry] = {}
         for device in sorted(devices):
-            index = host.index(device)
+            vxlan, index = host.vxlan(device), host.index(device)
             if index is None:
                 continue
-            vxlan = host.vxlan(device)
             home, remote = (vxlan.get("IFLA_VXLAN_PORT"), vxlan.get("IFLA_VXLAN_ID")), vxlan.get("remote")
             request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": AF_BRIDGE, "ifindex": index})
             for row in host.session.rows(request, _ATTRIBUTES):
@@ -167,8 +169,9 @@ class Fdb(OnDevice[FdbEntry]):
                 if not row["flags"] & NTF_SELF or not _stays(row) or "NDA_LLADDR" not in row:
                     continue
                 entry = _decode(host, device, home, row)
-                if not entry.floods_to(remote) or entry.key in spec.present:
-                    found[entry.key] = entry
+                key = entry.key
+                if remote is None or not entry.floods_to(remote) or key in spec.present:
+                    found[key] = entry
         return found
 
     def settle(self, found: Mapping[Key, FdbEntry], spec: Spec[FdbEntry]) -> Dict[Key, FdbEntry]:
@@ -233,10 +236,8 @@ def _decode(host: Host, device: str, home: Home, row: Mapping[str, Any]) -> FdbE
     if via or src_vni is not None or nhid or row["state"] != NUD_PERMANENT or row["flags"] != NTF_SELF:
         head, attrs = _raw.split(row["raw"], _HEADER.size)
         raw = _raw.join(head, _raw.less(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
-    return FdbEntry(
-        *(device, row["NDA_LLADDR"], row.get("NDA_DST"), row.get("NDA_PORT"), row.get("NDA_VNI")),
-        *(host.name(via) if via else None, src_vni, nhid, raw, home),
-    )
+    mac, dst, port, vni = row["NDA_LLADDR"], row.get("NDA_DST"), row.get("NDA_PORT"), row.get("NDA_VNI")
+    return FdbEntry(device, mac, dst, port, vni, host.name(via) if via else None, src_vni, nhid, raw, home)
 
 
 def _at_home(found: Mapping[Key, FdbEntry], spec: FdbSpec) -> Spec[FdbEntry]:

@@ -200,15 +200,20 @@ class Links(Resource[Link]):
     def effects(self, ops: Sequence[Op[Link]]) -> Effects:
         effects = Effects(made={op.entry.name for op in ops if op.after is not None})
         for op in ops:
+            bridge = {op.before.master} if op.before is not None and op.before.master else set()
             if op.after is None:
                 effects.removed.add(op.entry.name)
+                # It may be its last port, for good.
+                effects.interrupted |= bridge
             elif op.recreate:
+                effects.blinked |= bridge
                 effects.lost.add(op.entry.name)
             elif op.before is not None:
                 effects.add_change(op.entry.name, op.before, op.after)
                 if op.before.master != op.after.master:
                     # What was set on the port goes with it.
                     effects.interrupted.add(op.entry.name)
+                    effects.blinked |= bridge
         return effects
 
     def impact(self, op: Op[Link], ops: Sequence[Op[Any]]) -> Tuple[str, str]:

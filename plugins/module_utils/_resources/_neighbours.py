@@ -35,7 +35,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ndmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
+    Entry,
+    Key,
+    Op,
+    Options,
+    Spec,
+    devices_of,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 NUD_REACHABLE, NUD_STALE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x04, 0x40, 0x80
@@ -73,8 +81,10 @@ class Neighbour(Entry):
         return bool(self.state & NUD_PERMANENT) and replace(self, raw=b"") == wanted
 
     def __str__(self) -> str:
+        if not self.raw:
+            return "%s dev %s lladdr %s permanent" % (self.dst, self.device, self.lladdr)
         text = "%s dev %s" % (self.dst, self.device) + (" lladdr %s" % self.lladdr if self.lladdr else "")
-        _family, _index, _state, flags, _type = _HEADER.unpack_from(self.raw or bytes(_HEADER.size))
+        _family, _index, _state, flags, _type = _HEADER.unpack_from(self.raw)
         text += "".join(" " + word for flag, word in _FLAGS.items() if flags & flag)
         if self.state & (NUD_PERMANENT | NUD_NOARP) and not self.proxy:
             return text + (" permanent" if self.state & NUD_PERMANENT else " noarp")
@@ -104,13 +114,22 @@ class Neighbours(OnDevice[Neighbour]):
             spec.add(entry, state, self.name)
         return spec
 
+    def reach(self, spec: Spec[Neighbour], devices: Set[str]) -> Set[str]:
+        # What is asked for besides its own is what others have on devices that are shaken.
+        return set()
+
+    def reach_back(
+        self, spec: Spec[Neighbour], devices: Set[str], snapshot: Mapping[Key, Neighbour], keys: Set[Key]
+    ) -> Set[str]:
+        return devices_of(snapshot) | {key[0] for key in keys}
+
     def read(self, host: Host, spec: Spec[Neighbour], devices: Set[str]) -> Dict[Key, Neighbour]:
         found: Dict[Key, Neighbour] = {}
-        for device in sorted(devices):
+        for device in sorted(devices | super().reach(spec, set())):
             index = host.index(device)
             if index is None:
                 continue
-            for flags in (0, NTF_PROXY):
+            for flags in (0, NTF_PROXY) if device in devices else (0,):
                 fields = {"family": socket.AF_UNSPEC, "flags": flags}
                 for row in host.session.rows(Message(RTM_GETNEIGH, 0, ndmsg, fields, [("NDA_IFINDEX", index)]), _ATTRIBUTES):
                     if row["ifindex"] == index and _entered(row):
@@ -123,9 +142,8 @@ class Neighbours(OnDevice[Neighbour]):
         return super().extra(entry, spec) and bool(entry.state & NUD_PERMANENT) and not entry.proxy
 
     def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
-        # With a device's MAC all go whose MAC the device was to use, whoever entered them.
         left = super().surviving(actual, effects)
-        return {key: entry for key, entry in left.items() if entry.proxy or entry.device not in effects.new_mac}
+        return {key: entry for key, entry in left.items() if entry.proxy or not _goes(entry, effects)}
 
     def shell(self, entries: Iterable[Neighbour]) -> List[str]:
         one = "neigh replace %s lladdr %s dev %s nud permanent"
@@ -145,6 +163,11 @@ class Neighbours(OnDevice[Neighbour]):
         }
         attrs = [("NDA_DST", entry.dst)] + ([("NDA_LLADDR", entry.lladdr)] if op.after is not None else [])
         return Message(kind, flags, ndmsg, fields, attrs)
+
+
+def _goes(entry: Neighbour, effects: Effects) -> bool:
+    """Whether the kernel forgets it: with a device's MAC all, with its carrier all but the permanent ones."""
+    return entry.device in effects.new_mac or entry.device in effects.blinked and not entry.state & NUD_PERMANENT
 
 
 def _entered(row: Mapping[str, Any]) -> bool:

@@ -222,7 +222,9 @@ class Nexthops(OnDevice[Nexthop]):
     def surviving(self, found: Mapping[Key, Nexthop], effects: Effects) -> Dict[Key, Nexthop]:
         left = {}
         for key, entry in super().surviving(found, effects).items():
-            lost = [member for member in entry.members if member[1] in effects.lost]
+            if entry.device in effects.blinked:
+                continue
+            lost = [member for member in entry.members if member[1] in effects.lost | effects.blinked]
             # What a device that goes for good takes along is not to be put back: as if nothing had happened.
             if not lost or any(device in effects.removed for _number, device in entry.members):
                 left[key] = entry
@@ -238,7 +240,7 @@ class Nexthops(OnDevice[Nexthop]):
         )
         for entry in found.values():
             over = {device for _number, device in entry.members}
-            gone, lost = over & effects.removed, over & effects.lost
+            gone, lost = over & effects.removed, over & (effects.lost | effects.blinked)
             if entry.resilient and (gone or lost):
                 device = min(gone | lost)
                 yield text % (device, "resilient ", entry.number, device, "cannot be put back with all that it remembers")
@@ -247,7 +249,9 @@ class Nexthops(OnDevice[Nexthop]):
 
     def diff(self, found: Mapping[Key, Nexthop], wanted: Mapping[Key, Nexthop]) -> List[Op[Nexthop]]:
         # A group after its members.
-        return sorted(super().diff(found, wanted), key=lambda op: bool(op.entry.members))
+        ops = super().diff(found, wanted)
+        groups = [op for op in ops if op.entry.members]
+        return [op for op in ops if not op.entry.members] + groups if groups else ops
 
     def owned(self, entry: Nexthop) -> bool:
         # Groups and the like are not ours, whatever they say.
@@ -257,7 +261,11 @@ class Nexthops(OnDevice[Nexthop]):
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
 
     def apply(self, host: Host, ops: Sequence[Op[Nexthop]]) -> List[Failure]:
-        return _onlink.apply(host, ops, self.message)
+        return _onlink.apply(host, ops, self.message, self.excuses)
+
+    def excuses(self, op: Op[Nexthop], error: NetlinkError) -> bool:
+        # A bridge with another port that is up has lost nothing, and who lost one need not be the first to put it back.
+        return op.before is None and bool(op.entry.raw) and error.code == errno.EEXIST
 
     def shell(self, entries: Iterable[Nexthop]) -> List[str]:
         return batch("ip", ("nexthop replace %s" % entry for entry in entries))

@@ -108,7 +108,7 @@ class Route(Entry):
         # Of one slot the kernel keeps several, as fe80::/64 of each device. Ours is one, so that its move to another device or
         # gateway is one replacement.
         if self.ours and not self.twin:
-            return self.slot
+            return (self.table, self.dst, self.tos, self.metric)
         identity = (self.device, self.gateway, self.nexthop, self.kind, self.protocol, self.scope, self.src)
         return (*self.slot, *identity, self.twin)
 

@@ -207,14 +207,16 @@ class Routes(OnDevice[Route]):
         found: Dict[Key, Route] = {}
         for row in view.rows():
             leftover = view.advertised.left(row)
-            if not leftover and not view.matters(row):
+            if not leftover and view.advertised.may_be(row) and not view.matters(row):
                 continue
             entry = decode_route(host, row)
             if leftover:
                 entry = replace(entry, leftover=True)
-            while entry.key in found:
+            key = entry.key
+            while key in found:
                 entry = replace(entry, twin=entry.twin + 1)
-            found[entry.key] = entry
+                key = entry.key
+            found[key] = entry
         return found
 
     def settle(self, found: Mapping[Key, Route], spec: Spec[Route]) -> Dict[Key, Route]:
@@ -307,6 +309,9 @@ class Routes(OnDevice[Route]):
 def _survives(entry: Route, effects: Effects) -> bool:
     """Whether the kernel has it when devices have gone."""
     devices, gone = set(entry.devices), effects.lost | effects.removed
+    if entry.nexthop:
+        # The object goes with the carrier.
+        gone = gone | effects.blinked
     if devices.isdisjoint(gone):
         return True
     if entry.several:
