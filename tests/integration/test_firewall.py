@@ -263,7 +263,8 @@ ABOVE = {
     "of no device": ("-p tcp -m tcp --dport 5432 -j REJECT --reject-with icmp-port-unreachable", [IN, OUT]),
     "back to Docker": ("-s 10.0.0.0/8 -j RETURN", [IN, OUT]),
     "to a chain that drops": ("-o docker0 -j mine", [IN]),
-    "of a device of another name": ("-d 10.88.1.7/32 ! -i eth0 -j DROP", [IN]),
+    "of a device of another name": ("-d 10.88.1.7/32 ! -i docker0 -j DROP", [IN]),
+    "of any device but one": ("-d 10.88.1.7/32 ! -i eth0 -j DROP", [IN, OUT]),
 }
 
 
