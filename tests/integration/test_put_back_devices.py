@@ -290,6 +290,29 @@ def _device(found: Any) -> Any:
     return [{name: value for name, value in link.items() if name not in ("ifindex", "link_index")} for link in found]
 
 
+def test_a_tunnel_becomes_a_switch_and_a_tunnel_again(host: Namespace, pyroute2: str) -> None:
+    """What is for all goes to those who are peers, and to nobody who has left."""
+    zero = "00:00:00:00:00:00"
+
+    def options(peers: list[str], **more: str) -> dict[str, Any]:
+        entries = [{"mac": zero, "dst": peer} for peer in peers]
+        return {**wish(learning=True, **more), "fdb_entry": [{"device": "vx", "entries": entries, "purge": True}]}
+
+    host.sh("ip link add eth0 type veth peer name eth1; ip link set eth0 up; ip link set eth1 up")
+    steps: list[tuple[dict[str, Any], list[str]]] = [
+        (options([], remote="10.1.1.2"), ["10.1.1.2"]),
+        (options(["10.1.1.2", "10.1.1.3"]), ["10.1.1.2", "10.1.1.3"]),
+        (options(["10.1.1.3"]), ["10.1.1.3"]),
+        (options([], remote="10.1.1.3"), ["10.1.1.3"]),
+        (options([], group="239.1.1.1", dev="eth0"), ["239.1.1.1"]),
+        (options(["10.1.1.2"]), ["10.1.1.2"]),
+    ]
+    for wanted, peers in steps:
+        host.converge("overlay_host", pyroute2, **wanted)
+        found = [one["dst"] for one in host.json("bridge -j fdb show dev vx") if one["mac"] == zero]
+        assert sorted(found) == peers, wanted
+
+
 def test_what_others_want_of_a_device_without_our_mark_stays(host: Namespace, pyroute2: str) -> None:
     """Whoever makes a device of one's own with the module says what is to be, and no more."""
     plain = {name: value for name, value in LINK.items() if name != "alias"}
