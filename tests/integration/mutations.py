@@ -144,12 +144,11 @@ def _tunnels(sections: Sections, chance: random.Random, number: str, nexthops: b
         command = f"ip route del {dst} proto 157"
         yield Mutation("route missing", command, place, (("route_entry", "missing", dst),))
         if ":" not in dst:
-            command = f"ip route replace {dst} via 192.168.65.1"
+            # Not of another protocol: that one would not be ours to replace (test_other_routes).
+            command = f"ip route replace {dst} via 192.168.65.1 proto 157"
             yield Mutation("route wrong", command, place, (("route_entry", "wrong", dst),))
             command = f"ip route replace {dst} dev eth0 scope link proto 157"
             yield Mutation("route elsewhere", command, place, (("route_entry", "wrong", dst),))
-            command = f"ip route prepend {dst} dev eth0 scope link"
-            yield Mutation("route behind another", command, place, (("route_entry", "extra", dst),))
             if not nexthops:
                 way = f"via {route['gateway']}" + (f" dev {route['device']} onlink" if route.get("device") else "")
                 command = f"ip route replace {dst} {way} proto 157 mtu 1200"

@@ -34,8 +34,8 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
         {"route_entry": ["-" + ROUTE.replace("87.0", "99.0")]},
     ),
     "route that leads elsewhere": (
-        "ip route replace 10.88.87.0/24 via 192.168.65.4",
-        {"route_entry": ["-10.88.87.0/24 via 192.168.65.4 dev eth0 proto boot", "+" + ROUTE]},
+        "ip route replace 10.88.87.0/24 via 192.168.65.4 proto 157",
+        {"route_entry": ["-10.88.87.0/24 via 192.168.65.4 dev eth0 proto 157", "+" + ROUTE]},
     ),
     "device down": (
         "ip link set vxlan.88 down",

@@ -109,7 +109,7 @@ MUTATIONS: dict[str, Mutation] = {
             "fdb wrong": ("bridge fdb replace {mac} dev DEV dst 192.168.65.98 self permanent", ("fdb_entry wrong",)),
             "fdb extra": ("bridge fdb add 02:00:00:00:00:05 dev DEV dst 192.168.65.97", ("fdb_entry extra",)),
             "route missing": ("ip route del {route}", ("route_entry missing",)),
-            "route wrong": ("ip route replace {route} via 192.168.65.1", ("route_entry wrong",)),
+            "route wrong": ("ip route replace {route} via 192.168.65.1 proto 157", ("route_entry wrong",)),
             "route extra": ("ip route add 10.97.0.0/24 via 10.97.0.0 dev DEV onlink proto 157", ("route_entry extra",)),
         }.items()
     },

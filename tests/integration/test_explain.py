@@ -74,7 +74,7 @@ FAULTS = {
     "route gone": Fault("docker1", "ip route del 10.88.87.0/24", OVERLAY, "docker1: route", "10.88.87.2"),
     "route elsewhere": Fault(
         "docker1",
-        "ip route replace 10.88.87.0/24 via 192.168.65.9",
+        "ip route replace 10.88.87.0/24 via 192.168.65.9 proto 157",
         OVERLAY,
         "docker1: route",
         "via 192.168.65.9 by eth0; planned is by vxlan.88",
