@@ -180,6 +180,7 @@ ROUTES = """
     ip route add 172.16.7.0/24 dev vx1 proto 157 table 77
     ip route add 172.16.8.0/24 dev vx1 proto static; ip route append 172.16.8.0/24 dev vx1 proto boot
     ip route append 172.16.8.0/24 via 10.88.1.9 dev vx1 proto boot; ip route append 172.16.8.0/24 dev vx1 mtu 1200
+    ip route add 172.16.13.0/24 dev vx1 proto 157 mtu 1200
     ip route add blackhole 172.16.9.0/24; ip route append 172.16.9.0/24 dev vx1
     ip route add 172.16.10.0/24 dev vx1 proto static; ip route append 172.16.10.0/24 dev eth0 proto static
     ip route add 172.16.11.0/24 dev eth0 proto static; ip route append 172.16.11.0/24 dev vx1 proto static

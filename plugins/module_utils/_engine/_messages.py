@@ -67,7 +67,7 @@ _ROUTE: Tuple[int, _Names] = (
 )
 # linux/if_link.h and linux/rtnetlink.h: what pyroute2 takes for something else than it is to us. The kernel takes this as a
 # flag, but tells it as a byte of 0 or 1; of the other, one number of eight is asked for.
-_KINDS: Dict[str, str] = {"IFLA_VXLAN_TTL_INHERIT": "cdata", "RTA_CACHEINFO": "cdata"}
+_KINDS: Dict[str, str] = {"IFLA_VXLAN_TTL_INHERIT": "cdata", "RTA_CACHEINFO": "cdata", "RTA_METRICS": "cdata"}
 
 
 def _name_newer() -> None:

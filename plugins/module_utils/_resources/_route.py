@@ -41,7 +41,7 @@ AUTOMATIC = (REDIRECT, KERNEL, RA)
 METRIC6 = 1024
 ATTRIBUTES = (
     *("RTA_TABLE", "RTA_DST", "RTA_OIF", "RTA_GATEWAY", "RTA_PREFSRC", "RTA_PRIORITY"),
-    *("RTA_MULTIPATH", "RTA_NH_ID", "RTA_CACHEINFO"),
+    *("RTA_MULTIPATH", "RTA_NH_ID", "RTA_CACHEINFO", "RTA_METRICS"),
 )
 _PROTOCOLS = {REDIRECT: "redirect", KERNEL: "kernel", 3: "boot", 4: "static", RA: "ra"}
 # struct rtmsg: of whom, lengths, TOS, table, protocol, scope, type, flags.
@@ -180,7 +180,12 @@ def decode_route(host: Host, row: Mapping[str, Any]) -> Route:
         over=over if len(over) > 1 else (),
         several=several and not number,
     )
-    return route if route.ours else replace(route, raw=_told(row["raw"], bool(number)), expires=expires_in(row))
+    # Ours have no metrics of their own, but somebody may have given them some.
+    return (
+        route
+        if route.ours and "RTA_METRICS" not in row
+        else replace(route, raw=_told(row["raw"], bool(number)), expires=expires_in(row))
+    )
 
 
 def expires_in(row: Mapping[str, Any]) -> int:
