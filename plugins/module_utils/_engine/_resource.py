@@ -271,8 +271,11 @@ class Resource(Generic[E]):
         """What its operations do to what lives on devices. Pure."""
         return Effects()
 
-    def impact(self, op: Op[E], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
-        """Which packets one of its operations drops, and until when; C(ops) are all of the transaction. Pure."""
+    def impact(self, op: Op[E], coming: Set[str]) -> Tuple[str, str]:
+        """Which packets one of its operations drops, and until when. Pure.
+
+        @param coming: the labels of its entries that the transaction makes or changes
+        """
         return "", ""
 
     def show(self, op: Op[E]) -> Tuple[List[str], List[str]]:

@@ -237,8 +237,12 @@ def impacts(resources: Resources, ops: Sequence[Op[Any]]) -> List[Dict[str, str]
     """
     found = []
     by_name = {resource.name: resource for resource in resources}
+    coming: Dict[str, Set[str]] = {name: set() for name in by_name}
     for op in ops:
-        drops, until = by_name[op.resource].impact(op, ops) if op.before is not None else ("", "")
+        if op.after is not None:
+            coming[op.resource].add(op.after.label)
+    for op in ops:
+        drops, until = by_name[op.resource].impact(op, coming[op.resource]) if op.before is not None else ("", "")
         if drops:
             found.append({"operation": str(op), "drops": drops, "until": until})
     return found

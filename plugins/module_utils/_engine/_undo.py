@@ -78,7 +78,8 @@ def roll_back(host: Host, transaction: Transaction) -> str:
     begun = effects_of(transaction.resources, transaction.begun)
     wait = _CARRIER if begun.blinked else 0.0
     while True:
-        ops, _effects = plan(transaction.resources, *undo.look())
+        now, before = undo.look()
+        ops, _effects = plan(transaction.resources, now, before)
         if not ops and wait:
             # Once more, when the kernel has forgotten what it forgets without a carrier.
             time.sleep(wait)
@@ -89,7 +90,9 @@ def roll_back(host: Host, transaction: Transaction) -> str:
             break
         tried.append(asked)
         failures = carry_out(host, transaction, ops, go_on=True)
-    forgone = [words for op in transaction.begun for words in transaction.by_name[op.resource].forgo(op)]
+    # What was not taken away after all, or came back by itself, is none of it.
+    gone = (op for op in transaction.begun if op.entry.key not in now[op.resource])
+    forgone = [words for op in gone for words in transaction.by_name[op.resource].forgo(op)]
     return tell(ops, failures, undo.unread, forgone)
 
 

@@ -216,7 +216,7 @@ class Links(Resource[Link]):
                     effects.blinked |= bridge
         return effects
 
-    def impact(self, op: Op[Link], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+    def impact(self, op: Op[Link], coming: Set[str]) -> Tuple[str, str]:
         before, after = op.before, op.after
         if before is None or after is None:
             # Its routes say which packets.

@@ -144,10 +144,6 @@ _ROUTE: Options = {
 _OPTIONS, _RULES = bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
 
 
-def _replaces(op: Op[Any], route: Route) -> bool:
-    return op.resource == Routes.name and op.after is not None and op.after.dst == route.dst
-
-
 class Routes(OnDevice[Route]):
     name = section = "route_entry"
     atomic = True
@@ -281,8 +277,8 @@ class Routes(OnDevice[Route]):
             return []
         return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
-    def impact(self, op: Op[Route], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
-        if op.after is not None or op.entry.leftover or any(_replaces(one, op.entry) for one in ops):
+    def impact(self, op: Op[Route], coming: Set[str]) -> Tuple[str, str]:
+        if op.after is not None or op.entry.leftover or op.entry.label in coming:
             return "", ""
         return "packets to %s" % op.entry.dst, "there is a route again"
 

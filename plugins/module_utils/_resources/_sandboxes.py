@@ -173,7 +173,7 @@ class Sandboxes(Resource[Sandbox]):
             "UP" in link["flags"] and "UP" in state.get("flags", []),
         )
 
-    def impact(self, op: Op[Sandbox], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+    def impact(self, op: Op[Sandbox], coming: Set[str]) -> Tuple[str, str]:
         return ("packets of %s" % op.entry.name, "it is made again") if op.after is None else ("", "")
 
     def extra(self, entry: Sandbox, spec: Spec[Sandbox]) -> bool:
