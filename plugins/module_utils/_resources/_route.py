@@ -85,8 +85,9 @@ class Route(Entry):
     twin: int = 0
     # Whether it is to be put before all others of its slot (1) or behind them (-1); else ours goes before, others' behind.
     place: int = field(default=0, compare=False)
-    # On a device of ours, from a router advertisement that somebody sent there.
+    # On a device of ours, from a router advertisement that somebody sent there; or trailing after an address that goes.
     leftover: bool = field(default=False, compare=False)
+    trailing: bool = field(default=False, compare=False)
 
     @property
     def slot(self) -> Key:
@@ -285,11 +286,16 @@ class Advertised:
         """Whether a row of a dump is one."""
         if self.host is None or not self.may_be(row) or not self.host.carries_mark(row["RTA_OIF"]):
             return False
-        index = row["RTA_OIF"]
-        if row["proto"] == RA or (slot_of(row)[1], index) in self._announced(self.host):
+        if self.by_router(row):
             return True
         # The network of an address with a lifetime has it too, and while that is there nobody announced it.
-        return expires_in(row) > 0 and (self.host.name(index) in self.readdressed or not self._is_own(self.host, row))
+        device = self.host.name(row["RTA_OIF"])
+        return expires_in(row) > 0 and (device in self.readdressed or not self._is_own(self.host, row))
+
+    def by_router(self, row: Mapping[str, Any]) -> bool:
+        """Whether one that is left tells of a router; else it is of an address that is gone, or is to go."""
+        assert self.host is not None
+        return row["proto"] == RA or (slot_of(row)[1], row["RTA_OIF"]) in self._announced(self.host)
 
     @staticmethod
     def _is_own(host: Host, row: Mapping[str, Any]) -> bool:

@@ -207,7 +207,7 @@ class Routes(OnDevice[Route]):
                 continue
             entry = decode_route(host, row)
             if leftover:
-                entry = replace(entry, leftover=True)
+                entry = replace(entry, leftover=True, trailing=not view.advertised.by_router(row))
             key = entry.key
             while key in found:
                 entry = replace(entry, twin=entry.twin + 1)
@@ -261,7 +261,7 @@ class Routes(OnDevice[Route]):
 
     def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
-        ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic]
+        ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic or op.after.trailing]
         return _in_place(_join(ops), wanted) if ops else ops
 
     def owned(self, entry: Route) -> bool:
@@ -273,7 +273,7 @@ class Routes(OnDevice[Route]):
         return spec.purge_owned or super().extra(entry, spec)
 
     def forgo(self, op: Op[Route]) -> List[str]:
-        if op.after is not None or not op.entry.leftover:
+        if op.after is not None or not op.entry.leftover or op.entry.trailing:
             return []
         return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
