@@ -138,6 +138,15 @@ def leave_groups(host: Host, index: int) -> None:
             host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
 
 
+def local_addresses(host: Host, device: str) -> List[str]:
+    """The addresses of a device, of both families."""
+    index = host.index(device)
+    if index is None:
+        return []
+    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
+    return [_decode(device, raw).address.partition("/")[0] for raw in raws if _HEADER.unpack_from(raw)[4] == index]
+
+
 class Addresses(OnDevice[Address]):
     name = "address"
     atomic = True
