@@ -23,7 +23,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
+from typing import AbstractSet, Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
@@ -32,6 +32,9 @@ Key = Tuple[Any, ...]
 # An argument spec, as AnsibleModule takes it.
 Options = Dict[str, Dict[str, Any]]
 Sections = Mapping[str, Sequence[Mapping[str, Any]]]
+
+# Resources and labels of entries.
+Coming = AbstractSet[Tuple[str, str]]
 
 # With less a device has no IPv6.
 IPV6_MTU = 1280
@@ -269,8 +272,8 @@ class Resource(Generic[E]):
         """What its operations do to what lives on devices. Pure."""
         return Effects()
 
-    def impact(self, op: Op[E], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
-        """Which packets one of its operations drops, and until when; C(ops) are all of the transaction. Pure."""
+    def impact(self, op: Op[E], coming: Coming) -> Tuple[str, str]:
+        """Which packets one of its operations drops, and until when; C(coming) is what is there afterwards. Pure."""
         return "", ""
 
     def show(self, op: Op[E]) -> Tuple[List[str], List[str]]:

@@ -237,8 +237,9 @@ def impacts(resources: Resources, ops: Sequence[Op[Any]]) -> List[Dict[str, str]
     """
     found = []
     by_name = {resource.name: resource for resource in resources}
+    coming = {(op.resource, op.after.label) for op in ops if op.after is not None}
     for op in ops:
-        drops, until = by_name[op.resource].impact(op, ops) if op.before is not None else ("", "")
+        drops, until = by_name[op.resource].impact(op, coming) if op.before is not None else ("", "")
         if drops:
             found.append({"operation": str(op), "drops": drops, "until": until})
     return found

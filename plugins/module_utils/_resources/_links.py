@@ -23,6 +23,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifinfmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Coming,
     Effects,
     Failure,
     Key,
@@ -178,12 +179,12 @@ class Links(Resource[Link]):
         ops = super().diff(actual, wanted)
         # Two devices cannot share VNI and port, so a device that takes over another's
         # cannot be made before the other is gone.
-        taken = {(op.after.vni, op.after.port) for op in ops if op.after is not None}
+        taken = {op.after.tunnel for op in ops if op.after is not None}
         result = []
         for op in ops:
             if op.before is not None and op.after is not None:
                 op = replace(op, recreate=must_recreate(op.before, op.after))
-            elif op.before is not None and (op.before.vni, op.before.port) in taken:
+            elif op.before is not None and op.before.tunnel in taken:
                 op = replace(op, early=True)
             result.append(op)
         return result
@@ -211,7 +212,7 @@ class Links(Resource[Link]):
                     effects.interrupted.add(op.entry.name)
         return effects
 
-    def impact(self, op: Op[Link], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
+    def impact(self, op: Op[Link], coming: Coming) -> Tuple[str, str]:
         before, after = op.before, op.after
         if before is None or after is None:
             # Its routes say which packets.

@@ -27,6 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Coming,
     Effects,
     Failure,
     Key,
@@ -109,10 +110,6 @@ _ROUTE: Options = {
     **STATE,
 }
 _OPTIONS, _RULES = bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
-
-
-def _replaces(op: Op[Any], route: Route) -> bool:
-    return op.resource == Routes.name and op.after is not None and op.after.dst == route.dst
 
 
 class Routes(OnDevice[Route]):
@@ -258,8 +255,8 @@ class Routes(OnDevice[Route]):
             return []
         return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
-    def impact(self, op: Op[Route], ops: Sequence[Op[Any]]) -> Tuple[str, str]:
-        if op.after is not None or op.entry.leftover or any(_replaces(one, op.entry) for one in ops):
+    def impact(self, op: Op[Route], coming: Coming) -> Tuple[str, str]:
+        if op.after is not None or op.entry.leftover or (self.name, op.entry.label) in coming:
             return "", ""
         return "packets to %s" % op.entry.dst, "there is a route again"
 
