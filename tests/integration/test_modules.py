@@ -388,11 +388,11 @@ def test_a_device_is_not_removed_for_one_that_cannot_be_made(namespace: Namespac
     namespace.module("overlay_host", **host(3))
     before = tables(namespace)
     answer = namespace.module("overlay_host", fails=True, **host(3, vni=99, dev="eth9"))
-    assert "there is no device eth9" in answer["msg"] and "the host is as it was" in answer["msg"]
+    assert "there is no device eth9" in answer["msg"] and "Nothing was changed" in answer["msg"]
     # Nor where the kernel refuses the new one: VNI and port are another device's.
     namespace.sh("ip link add other type vxlan id 99 dstport 4789 local 10.1.1.1")
     answer = namespace.module("overlay_host", fails=True, **host(3, vni=99))
-    assert "EEXIST: File exists" in answer["msg"] and "the host is as it was" in answer["msg"]
+    assert "VNI 99 on port 4789 is that of other, which is not ours" in answer["msg"] and "Nothing was changed" in answer["msg"]
     assert tables(namespace) == before
 
 

@@ -58,6 +58,11 @@ class Entry:
         """The overlay network that its mark names; empty where it names none."""
         return ""
 
+    @property
+    def needs(self) -> Tuple[Optional[str], ...]:
+        """The devices that it cannot be made without."""
+        return (getattr(self, "device", None),)
+
     def same(self, wanted: Any) -> bool:
         """Whether this one, found on the host, is already what is wanted."""
         return bool(self == wanted)

@@ -33,7 +33,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _underlays
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
@@ -158,6 +158,8 @@ class Links(Resource[Link]):
                         % (link.name, link.vni, link.tunnel[1], whose, other.name)
                     )
 
+        yield from _underlays.too_large(host, found, wanted)
+
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
         return standing(host, self.name, effects, {link.name: link.index for link in found.values()})
 
@@ -187,7 +189,7 @@ class Links(Resource[Link]):
             elif op.before is not None and op.before.tunnel in taken:
                 op = replace(op, early=True)
             result.append(op)
-        return result
+        return _underlays.in_order(result)
 
     def show(self, op: Op[Link]) -> Tuple[List[str], List[str]]:
         if op.before is None or op.after is None:
@@ -247,7 +249,8 @@ class Links(Resource[Link]):
         return []
 
     def shell(self, entries: Iterable[Link]) -> List[str]:
-        return [line for entry in entries for line in shell_lines(entry)]
+        made: List[Op[Link]] = [Op(self.name, None, entry) for entry in entries]
+        return [line for op in _underlays.in_order(made) for line in shell_lines(op.entry)]
 
     @staticmethod
     def _delete(host: Host, name: str) -> None:
