@@ -494,6 +494,11 @@ def test_a_host_without_pyroute2_is_told_the_package(namespace: Namespace, tmp_p
         ("vxlan_link", {"name": "a-name-too-long-for-linux", "vni": 3}, "not a device name of at most 15 characters"),
         ("vxlan_link", {"name": "lo", "vni": 3}, "lo exists and is not a vxlan device"),
         ("vxlan_link", {"name": "vx", "vni": 3, "local": "host1"}, "'host1' is not an IP address"),
+        (
+            "vxlan_link",
+            {"name": "vx", "vni": 3, "addresses": ["fd00::1/64", "fd00::1/56"]},
+            "fd00::1 is listed with two lengths",
+        ),
         ("vxlan_link", {"name": "vx", "vni": 3, "dev": "eth9"}, "there is no device eth9"),
         ("neigh_entry", {"dst": "10.0.0.1", "lladdr": "02:00:00:00:00:01"}, "names no device"),
         ("neigh_entry", {"device": "vx", "dst": "10.0.0.1"}, "lladdr is required"),
