@@ -62,3 +62,20 @@ def test_devices_that_are_not_there_are_told_together_before_anything_is_touched
     firewall = [{"network": "main", "cidrs": ["10.88.0.0/16"]}]
     refused = there.module("overlay_host", fails=True, firewall=firewall, **wish({"dev": "eth9", "master": "br9"}))
     assert "no device br9" in refused["msg"] and "no device eth9" in refused["msg"] and "Nothing was changed" in refused["msg"]
+
+
+@pytest.mark.parametrize("purge", [True, False])
+def test_what_goes_with_a_device_is_part_of_the_impact(there: Namespace, purge: bool) -> None:
+    """Its routes need no operation, and who allows no drops means them too."""
+    routes = {"entries": [{"dst": "10.88.2.0/24", "gateway": "10.88.2.0", "device": "vx", "onlink": True}], "purge": True}
+    there.converge("overlay_host", **wish({}), route_entry=[routes])
+    nothing = {**wish(), **({"route_entry": [{"entries": [], "purge": True}]} if purge else {})}
+    for check in (True, False):
+        refused = there.module("overlay_host", check=check, fails=True, allow_drops=False, **nothing)
+        assert "drops packets to 10.88.2.0/24" in refused["msg"]
+    # One that leads over another device by then drops nothing.
+    other = {"name": "vy", "vni": 89}
+    moved = {**routes, "entries": [{**routes["entries"][0], "device": "vy"}]}
+    there.converge("overlay_host", allow_drops=False, **wish(other), route_entry=[moved])
+    done = there.converge("overlay_host", **wish())
+    assert [one["drops"] for one in done["impact"]] == ["packets to 10.88.2.0/24"]
