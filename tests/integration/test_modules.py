@@ -388,11 +388,11 @@ def test_a_device_is_not_removed_for_one_that_cannot_be_made(namespace: Namespac
     namespace.module("overlay_host", **host(3))
     before = tables(namespace)
     answer = namespace.module("overlay_host", fails=True, **host(3, vni=99, dev="eth9"))
-    assert "there is no device eth9" in answer["msg"] and "the host is as it was" in answer["msg"]
+    assert "there is no device eth9" in answer["msg"] and "Nothing was changed" in answer["msg"]
     # Nor where the kernel refuses the new one: VNI and port are another device's.
     namespace.sh("ip link add other type vxlan id 99 dstport 4789 local 10.1.1.1")
     answer = namespace.module("overlay_host", fails=True, **host(3, vni=99))
-    assert "EEXIST: File exists" in answer["msg"] and "the host is as it was" in answer["msg"]
+    assert "VNI 99 on port 4789 is that of other, which is not ours" in answer["msg"] and "Nothing was changed" in answer["msg"]
     assert tables(namespace) == before
 
 
@@ -494,6 +494,11 @@ def test_a_host_without_pyroute2_is_told_the_package(namespace: Namespace, tmp_p
         ("vxlan_link", {"name": "a-name-too-long-for-linux", "vni": 3}, "not a device name of at most 15 characters"),
         ("vxlan_link", {"name": "lo", "vni": 3}, "lo exists and is not a vxlan device"),
         ("vxlan_link", {"name": "vx", "vni": 3, "local": "host1"}, "'host1' is not an IP address"),
+        (
+            "vxlan_link",
+            {"name": "vx", "vni": 3, "addresses": ["fd00::1/64", "fd00::1/56"]},
+            "fd00::1 is listed with two lengths",
+        ),
         ("vxlan_link", {"name": "vx", "vni": 3, "dev": "eth9"}, "there is no device eth9"),
         ("neigh_entry", {"dst": "10.0.0.1", "lladdr": "02:00:00:00:00:01"}, "names no device"),
         ("neigh_entry", {"device": "vx", "dst": "10.0.0.1"}, "lladdr is required"),

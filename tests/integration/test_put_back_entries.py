@@ -310,3 +310,30 @@ def test_our_protocol_on_what_we_never_make_is_not_ours(there: Namespace, pyrout
     there.sh("ip route add 172.30.4.0/24 dev eth0 proto 157")
     there.converge("route_entry", pyroute2, entries=[], purge=True)
     assert all_routes(there) == before
+
+
+def test_routes_whose_source_is_an_address_of_ours(there: Namespace, pyroute2: str) -> None:
+    """Wherever such a route leads, the kernel takes it away with the address."""
+    there.sh("ip route add 10.99.0.0/24 via 10.1.1.9 dev eth0 src 10.88.1.1 metric 7")
+    there.sh("ip route add 10.98.0.0/24 via 10.1.1.9 dev eth0 src 10.88.1.1 table 100")
+
+    def look() -> list[str]:
+        return listed(there, "ip -d -j -4 route show table all proto boot")
+
+    before = look()
+    for port in (8472, 4789):
+        done = there.converge("overlay_host", pyroute2, **wish(port=port))
+        assert "route_entry: add 10.99.0.0/24" in " ".join(done["operations"])
+        assert look() == before
+    undone(there, pyroute2, **wish(port=8472))
+    assert look() == before
+    # What it cannot be put back without.
+    for sections in ({"vxlan_link": [{"entries": [], "purge": True}]}, wish(addresses=["10.88.2.1/24"])):
+        refused = there.module("overlay_host", pyroute2, fails=True, **sections)
+        assert "10.99.0.0/24 is a route of somebody else's" in refused["msg"] and "whose source is" in refused["msg"]
+        assert look() == before
+    # Of IPv6 the source alone goes, which nobody sees.
+    there.sh("ip route del 10.99.0.0/24; ip -6 route add fd77::/64 via fd00::9 dev eth0 src fd88:1::1")
+    refused = there.module("overlay_host", pyroute2, fails=True, **wish(port=8472))
+    assert "fd77::/64 is a route of somebody else's" in refused["msg"]
+    assert there.json("ip -j -6 route show fd77::/64")[0]["prefsrc"] == "fd88:1::1"

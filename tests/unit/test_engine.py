@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine import _
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Failure,
+    Op,
     OverlayError,
     Resource,
     sort_key,
@@ -309,3 +311,19 @@ def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.M
 )
 def test_our_keys_go_back_to_what_they_were(before: str, now: str, restored: str) -> None:
     assert _daemon_keys.restore(now, "daemon.json", before).strip() == restored.strip()
+
+
+def test_the_impact_of_many_removals_takes_no_longer_than_they_do() -> None:
+    ops = [Op("route_entry", Route(f"10.{n >> 8}.{n & 255}.0/24", "vx"), None) for n in range(20_000)]
+    ops.append(Op("route_entry", None, Route("10.0.1.0/24", "vy", metric=5)))
+    started = time.monotonic()
+    told = _transaction.impacts(ORDER, ops)
+    # Each looked for in all would be some minutes.
+    assert time.monotonic() - started < 10
+    assert len(told) == 19_999 and not [one for one in told if "10.0.1.0/24" in one["operation"]]
+
+
+def test_a_device_gives_way_to_one_of_its_vni_that_names_no_port() -> None:
+    old, new = Link("vx", vni=10, port=8472), Link("vy", vni=10)
+    ops, _effects = _transaction.plan(ORDER, state(old), state(new))
+    assert kinds(ops) == ["vxlan_link remove", "vxlan_link add"]

@@ -39,7 +39,7 @@ def apply(host: Host, transaction: Transaction) -> None:
 
 def _refuse_missing_devices(host: Host, transaction: Transaction) -> None:
     """Not in check mode: there, an earlier task may only have predicted the device."""
-    needed = {getattr(op.after, "device", None): op.resource for op in transaction.ops if op.after is not None}
+    needed = {device: op.resource for op in transaction.ops if op.after is not None for device in op.after.needs}
     missing = {
         device: resource
         for device, resource in needed.items()

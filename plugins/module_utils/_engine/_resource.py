@@ -23,7 +23,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
+from typing import AbstractSet, Any, Dict, Generic, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, TypeVar, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
@@ -32,6 +32,9 @@ Key = Tuple[Any, ...]
 # An argument spec, as AnsibleModule takes it.
 Options = Dict[str, Dict[str, Any]]
 Sections = Mapping[str, Sequence[Mapping[str, Any]]]
+
+# Resources and labels of entries.
+Coming = AbstractSet[Tuple[str, str]]
 
 # With less a device has no IPv6.
 IPV6_MTU = 1280
@@ -54,6 +57,11 @@ class Entry:
     def overlay(self) -> str:
         """The overlay network that its mark names; empty where it names none."""
         return ""
+
+    @property
+    def needs(self) -> Tuple[Optional[str], ...]:
+        """The devices that it cannot be made without."""
+        return (getattr(self, "device", None),)
 
     def same(self, wanted: Any) -> bool:
         """Whether this one, found on the host, is already what is wanted."""
@@ -271,11 +279,8 @@ class Resource(Generic[E]):
         """What its operations do to what lives on devices. Pure."""
         return Effects()
 
-    def impact(self, op: Op[E], coming: Set[str]) -> Tuple[str, str]:
-        """Which packets one of its operations drops, and until when. Pure.
-
-        @param coming: the labels of its entries that the transaction makes or changes
-        """
+    def impact(self, op: Op[E], coming: Coming) -> Tuple[str, str]:
+        """Which packets one of its operations drops, and until when; C(coming) is what is there afterwards. Pure."""
         return "", ""
 
     def show(self, op: Op[E]) -> Tuple[List[str], List[str]]:

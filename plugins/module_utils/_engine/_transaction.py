@@ -73,6 +73,24 @@ class Transaction:
             ops = [op for one in self.resources for op in one.diff(self.actual[one.name], self.wanted[one.name])]
         return [(op, *self.by_name[op.resource].show(op)) for op in ops]
 
+    @property
+    def taken(self) -> List[Op[Any]]:
+        """What goes for good with a device, and so needs no operation of its own."""
+        removed = self.effects.removed
+        if not removed:
+            return []
+        asked = {(op.resource, op.entry.key) for op in self.ops}
+        ops = []
+        for resource in self.resources:
+            name = resource.name
+            found, wanted = self.actual[name], self.wanted[name]
+            left = resource.surviving(found, self.effects)
+            for key, entry in found.items():
+                gone = key not in wanted or getattr(wanted[key], "device", None) in removed
+                if gone and key not in left and (name, key) not in asked:
+                    ops.append(Op(name, entry, None))
+        return ops
+
 
 def parse(resources: Resources, sections: Sections) -> Specs:
     """What the options ask of each resource. Pure."""
@@ -230,19 +248,16 @@ def _apply_batch(host: Host, resource: Resource[Any], batch: Sequence[Op[Any]]) 
 
 
 def impacts(resources: Resources, ops: Sequence[Op[Any]]) -> List[Dict[str, str]]:
-    """The operations that drop packets: which packets, and for how long. Pure.
+    """The operations that drop packets, and what goes with a device: which packets, and for how long. Pure.
 
     What is not listed drops nothing: additions; attributes that the kernel changes on a living device; neighbours, FDB entries
     and routes, of which the kernel replaces one by another in one step; our nft table, which is replaced as a whole.
     """
     found = []
     by_name = {resource.name: resource for resource in resources}
-    coming: Dict[str, Set[str]] = {name: set() for name in by_name}
+    coming = {(op.resource, op.after.label) for op in ops if op.after is not None}
     for op in ops:
-        if op.after is not None:
-            coming[op.resource].add(op.after.label)
-    for op in ops:
-        drops, until = by_name[op.resource].impact(op, coming[op.resource]) if op.before is not None else ("", "")
+        drops, until = by_name[op.resource].impact(op, coming) if op.before is not None else ("", "")
         if drops:
             found.append({"operation": str(op), "drops": drops, "until": until})
     return found
@@ -264,7 +279,7 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     return {
         "changed": transaction.changed,
         "operations": [str(op) for op in transaction.ops],
-        "impact": impacts(transaction.resources, transaction.ops),
+        "impact": impacts(transaction.resources, [*transaction.taken, *transaction.ops]),
         "diff": diffs,
         "counters": costs(host),
     }

@@ -138,6 +138,15 @@ def leave_groups(host: Host, index: int) -> None:
             host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
 
 
+def local_addresses(host: Host, device: str) -> List[str]:
+    """The addresses of a device, of both families."""
+    index = host.index(device)
+    if index is None:
+        return []
+    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
+    return [_decode(device, raw).address.partition("/")[0] for raw in raws if _HEADER.unpack_from(raw)[4] == index]
+
+
 class Addresses(OnDevice[Address]):
     name = "address"
     atomic = True
@@ -145,6 +154,7 @@ class Addresses(OnDevice[Address]):
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Address]:
         spec: Spec[Address] = Spec()
+        once: Set[Tuple[str, str]] = set()
         for part in [*sections.get(self.section, ()), *sections.get("bridge", ())]:
             for link in [part] if part.get("entries") is None else part["entries"]:
                 if link.get("addresses") is None or (link.get("state") or "present") == "absent":
@@ -157,7 +167,15 @@ class Addresses(OnDevice[Address]):
                         ipaddress.ip_interface(address)
                     except ValueError as error:
                         raise OverlayError("vxlan_link: %s: addresses: %s" % (link["name"], error)) from None
-                    spec.add(Address(link["name"], str(ipaddress.ip_interface(address))), "present", self.name)
+                    entry = Address(link["name"], str(ipaddress.ip_interface(address)))
+                    plain = entry.address.partition("/")[0]
+                    if ":" in plain and (entry.device, plain) in once:
+                        raise OverlayError(
+                            "vxlan_link: %s: addresses: %s is listed with two lengths, and an IPv6 address is on a device once"
+                            % (entry.device, plain)
+                        )
+                    once.add((entry.device, plain))
+                    spec.add(entry, "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[Address], devices: Set[str]) -> Dict[Key, Address]:

@@ -26,6 +26,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifinfmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Coming,
     Effects,
     Entry,
     Failure,
@@ -152,7 +153,7 @@ class Bridges(Resource[Bridge]):
                 effects.add_change(op.entry.name, op.before, op.after)
         return effects
 
-    def impact(self, op: Op[Bridge], coming: Set[str]) -> Tuple[str, str]:
+    def impact(self, op: Op[Bridge], coming: Coming) -> Tuple[str, str]:
         if op.after is not None:
             return "", ""
         return "packets of all containers on %s" % op.entry.name, "there is such a bridge again"

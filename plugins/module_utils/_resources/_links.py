@@ -23,6 +23,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifinfmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Coming,
     Effects,
     Failure,
     Key,
@@ -32,7 +33,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _underlays
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
@@ -157,6 +158,8 @@ class Links(Resource[Link]):
                         % (link.name, link.vni, link.tunnel[1], whose, other.name)
                     )
 
+        yield from _underlays.too_large(host, found, wanted)
+
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
         return standing(host, self.name, effects, {link.name: link.index for link in found.values()})
 
@@ -178,15 +181,15 @@ class Links(Resource[Link]):
         ops = super().diff(actual, wanted)
         # Two devices cannot share VNI and port, so a device that takes over another's
         # cannot be made before the other is gone.
-        taken = {(op.after.vni, op.after.port) for op in ops if op.after is not None}
+        taken = {op.after.tunnel for op in ops if op.after is not None}
         result = []
         for op in ops:
             if op.before is not None and op.after is not None:
                 op = replace(op, recreate=must_recreate(op.before, op.after))
-            elif op.before is not None and (op.before.vni, op.before.port) in taken:
+            elif op.before is not None and op.before.tunnel in taken:
                 op = replace(op, early=True)
             result.append(op)
-        return result
+        return _underlays.in_order(result)
 
     def show(self, op: Op[Link]) -> Tuple[List[str], List[str]]:
         if op.before is None or op.after is None:
@@ -216,7 +219,7 @@ class Links(Resource[Link]):
                     effects.blinked |= bridge
         return effects
 
-    def impact(self, op: Op[Link], coming: Set[str]) -> Tuple[str, str]:
+    def impact(self, op: Op[Link], coming: Coming) -> Tuple[str, str]:
         before, after = op.before, op.after
         if before is None or after is None:
             # Its routes say which packets.
@@ -251,7 +254,8 @@ class Links(Resource[Link]):
         return []
 
     def shell(self, entries: Iterable[Link]) -> List[str]:
-        return [line for entry in entries for line in shell_lines(entry)]
+        made: List[Op[Link]] = [Op(self.name, None, entry) for entry in entries]
+        return [line for op in _underlays.in_order(made) for line in shell_lines(op.entry)]
 
     @staticmethod
     def _delete(host: Host, name: str) -> None:

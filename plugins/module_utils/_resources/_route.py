@@ -85,6 +85,8 @@ class Route(Entry):
     twin: int = 0
     # Whether it is to be put before all others of its slot (1) or behind them (-1); else ours goes before, others' behind.
     place: int = field(default=0, compare=False)
+    # The device whose address is its source, where that is one of those that are shaken: it goes with that address.
+    leans: str = field(default="", compare=False)
     # On a device of ours, from a router advertisement that somebody sent there; or trailing after an address that goes.
     leftover: bool = field(default=False, compare=False)
     trailing: bool = field(default=False, compare=False)

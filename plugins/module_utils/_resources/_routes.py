@@ -27,6 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Coming,
     Effects,
     Failure,
     Key,
@@ -53,6 +54,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._rout
     hops_of,
     slot_of,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._slots import by_slot, in_place, join
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._sources import leans, left_without, sources_of
 
 __all__ = ["TABLE_MAIN", "Route", "Routes"]
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -66,43 +69,8 @@ class RouteSpec(Spec[Route]):
     adopt: Set[Key] = field(default_factory=set)
     # The devices whose addresses are all ours, so that others' go, and leave the routes of their networks for a while.
     readdressed: Set[str] = field(default_factory=set)
-
-
-def _join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
-    """What goes and what comes in one slot: of IPv4 one replacement, of IPv6 the one before the other. Pure.
-
-    IPv6 routes not beside each other: the kernel would replace the one that it finds first, or make one route of both.
-    """
-    added = {op.entry.slot: op for op in reversed(ops) if op.before is None and ":" not in op.entry.dst}
-    taken = {op.entry.slot for op in ops if op.after is not None and ":" in op.entry.dst}
-    joined: List[Op[Route]] = []
-    instead: Dict[Key, Op[Route]] = {}
-    for op in ops:
-        slot = op.entry.slot
-        if op.after is None and slot in added:
-            one = added.pop(slot)
-            instead[one.entry.key] = replace(one, before=op.before)
-        else:
-            joined.append(replace(op, early=True) if op.after is None and slot in taken else op)
-    return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
-
-
-def _in_place(ops: Sequence[Op[Route]], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
-    """Additions so that of a slot with several routes the first is the first again: of IPv4 the kernel uses that one. Pure."""
-    crowded: Dict[Key, List[Route]] = {one.slot: [] for one in wanted.values() if not one.ours or one.twin}
-    added = {op.entry.key: op for op in ops if op.before is None and op.entry.slot in crowded}
-    if not added:
-        return list(ops)
-    for entry in wanted.values():
-        if entry.slot in crowded:
-            crowded[entry.slot].append(entry)
-    order: List[Op[Route]] = []
-    for entries in crowded.values():
-        # Before the first that is there, each goes before those that were sent before it; all others behind.
-        there = next((number for number, entry in enumerate(entries) if entry.key not in added), 0)
-        turns = [(entry, 1) for entry in reversed(entries[:there])] + [(entry, -1) for entry in entries[there:]]
-        order += [replace(added[entry.key], after=replace(entry, place=place)) for entry, place in turns if entry.key in added]
-    return [op for op in ops if op.entry.key not in added or op.before is not None] + order
+    # The addresses that shall be there, on any device.
+    addresses: Set[str] = field(default_factory=set)
 
 
 def _obstacle(found: Route, adopted: bool) -> str:
@@ -188,7 +156,9 @@ class Routes(OnDevice[Route]):
         return spec
 
     def derive(self, spec: Spec[Route], specs: Mapping[str, Spec[Any]]) -> None:
-        cast(RouteSpec, spec).readdressed = specs["address"].purge_devices
+        more = cast(RouteSpec, spec)
+        more.readdressed = specs["address"].purge_devices
+        more.addresses = {entry.address.partition("/")[0] for entry in specs["address"].present.values()}
 
     def reach(self, spec: Spec[Route], devices: Set[str]) -> Set[str]:
         # Its own are found by their slots and their protocol: what is asked for besides is what others have on devices that
@@ -206,8 +176,9 @@ class Routes(OnDevice[Route]):
             if not leftover and view.advertised.may_be(row) and not view.matters(row):
                 continue
             entry = decode_route(host, row)
-            if leftover:
-                entry = replace(entry, leftover=True, trailing=not view.advertised.by_router(row))
+            over = leans(row, view.sources)
+            if leftover or over:
+                entry = replace(entry, leftover=leftover, leans=over, trailing=leftover and not view.advertised.by_router(row))
             key = entry.key
             while key in found:
                 entry = replace(entry, twin=entry.twin + 1)
@@ -234,7 +205,9 @@ class Routes(OnDevice[Route]):
         in_slot = [one for key, one in found.items() if not one.ours and one.slot in spec.present and not one.leftover]
         # What the kernel has behind ours today, it may have before ours tomorrow.
         standing = [one for one in in_slot if one.automatic or one.key not in wanted]
-        return few([text for text in (_obstacle(one, one.slot in adopt) for one in standing) if text])
+        texts = [text for text in (_obstacle(one, one.slot in adopt) for one in standing) if text]
+        more = cast(RouteSpec, spec)
+        return few([*texts, *left_without(host, more.readdressed, more.addresses)])
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Route]) -> Iterable[str]:
         gone = effects.lost | effects.removed
@@ -242,7 +215,14 @@ class Routes(OnDevice[Route]):
         for entry in found.values():
             if entry.several and not gone.isdisjoint(entry.over):
                 yield text % (entry.dst, entry, "of which a next hop would go with %s" % min(gone & set(entry.over)))
-        left, slots = self.surviving(found, effects), _by_slot(found.values())
+            # Of IPv6 the kernel takes only the source out of it.
+            elif (
+                not entry.ours
+                and gone.isdisjoint(entry.devices)
+                and entry.leans in (gone if ":" in entry.dst else effects.removed)
+            ):
+                yield text % (entry.dst, entry, "whose source is an address that goes with %s" % entry.leans)
+        left, slots = self.surviving(found, effects), by_slot(found.values())
         for entries in slots.values():
             stays = [number for number, entry in enumerate(entries) if entry.key in left]
             for number, entry in enumerate(entries):
@@ -262,7 +242,7 @@ class Routes(OnDevice[Route]):
     def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
         ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic or op.after.trailing]
-        return _in_place(_join(ops), wanted) if ops else ops
+        return in_place(join(ops), wanted) if ops else ops
 
     def owned(self, entry: Route) -> bool:
         return entry.ours
@@ -277,8 +257,8 @@ class Routes(OnDevice[Route]):
             return []
         return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
-    def impact(self, op: Op[Route], coming: Set[str]) -> Tuple[str, str]:
-        if op.after is not None or op.entry.leftover or op.entry.label in coming:
+    def impact(self, op: Op[Route], coming: Coming) -> Tuple[str, str]:
+        if op.after is not None or op.entry.leftover or (self.name, op.entry.label) in coming:
             return "", ""
         return "packets to %s" % op.entry.dst, "there is a route again"
 
@@ -305,9 +285,9 @@ class Routes(OnDevice[Route]):
 def _survives(entry: Route, effects: Effects) -> bool:
     """Whether the kernel has it when devices have gone."""
     devices, gone = set(entry.devices), effects.lost | effects.removed
-    if entry.nexthop:
-        # The object goes with the carrier.
-        gone = gone | effects.blinked
+    if entry.leans in gone and ":" not in entry.dst:
+        # Wherever it leads, with the address that is its source.
+        return False
     if devices.isdisjoint(gone):
         return True
     if entry.several:
@@ -315,14 +295,6 @@ def _survives(entry: Route, effects: Effects) -> bool:
         return ":" in entry.dst
     # Of a group of nexthop objects the last one takes it along; for good, where a device of theirs goes for good.
     return not devices <= gone or bool(entry.over) and not effects.removed.isdisjoint(devices)
-
-
-def _by_slot(entries: Iterable[Route]) -> Dict[Key, List[Route]]:
-    """Slots with several routes, as the kernel has them in order."""
-    slots: Dict[Key, List[Route]] = {}
-    for entry in entries:
-        slots.setdefault(entry.slot, []).append(entry)
-    return {slot: those for slot, those in slots.items() if len(those) > 1}
 
 
 @dataclass
@@ -337,10 +309,13 @@ class _View:
     slots: Set[Key] = field(default_factory=set)
     # In which there is something on such a device.
     shaken: Set[Key] = field(default_factory=set)
+    # The addresses of such devices, with the name of theirs.
+    sources: Dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.slots = set(self.spec.present) | self.spec.absent
         self.advertised = Advertised(self.host if self.spec.purge_owned else None, self.spec.readdressed)
+        self.sources = sources_of(self.host, self.devices)
 
     def rows(self) -> List[Dict[str, Any]]:
         """The rows that count."""
@@ -385,7 +360,7 @@ class _View:
     def _is_on_shaken(self, row: Mapping[str, Any]) -> bool:
         if row["proto"] in AUTOMATIC:
             return False
-        if row.get("RTA_OIF") in self.indexes:
+        if row.get("RTA_OIF") in self.indexes or leans(row, self.sources):
             return True
         over = self.host.nexthops.get(row.get("RTA_NH_ID", 0))
         if over is not None:

@@ -17,6 +17,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message, ifinfmsg
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Coming,
     Entry,
     Failure,
     Key,
@@ -173,7 +174,7 @@ class Sandboxes(Resource[Sandbox]):
             "UP" in link["flags"] and "UP" in state.get("flags", []),
         )
 
-    def impact(self, op: Op[Sandbox], coming: Set[str]) -> Tuple[str, str]:
+    def impact(self, op: Op[Sandbox], coming: Coming) -> Tuple[str, str]:
         return ("packets of %s" % op.entry.name, "it is made again") if op.after is None else ("", "")
 
     def extra(self, entry: Sandbox, spec: Spec[Sandbox]) -> bool:

@@ -125,6 +125,10 @@ class Link(Entry):
         return (self.name,)
 
     @property
+    def needs(self) -> Tuple[Optional[str], ...]:
+        return (self.dev, self.master)
+
+    @property
     def owned(self) -> bool:
         return (self.alias or "").startswith(MARK)
 
