@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import FILE_HEAD, MARK, SUBNET_ENV
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 
 # What is for all: the key of head-end replication in an FDB.
 ZERO_MAC = "00:00:00:00:00:00"
@@ -34,22 +35,9 @@ def host_sections(
     @param adopt: whether to take over what is there under a name of ours and carries no mark
     @param containers: by node and Docker network, the containers that run there, for networks with static: true
     """
-    sections: Sections = {
-        "sysctl": [],
-        "managers": [],
-        "firewall": [],
-        "bridge": [],
-        "vxlan_link": [{"entries": [], "purge": True}],
-        "neigh_entry": [],
-        "fdb_entry": [],
-        "route_entry": [{"entries": [], "purge": True}],
-        "sandbox": [],
-        "files": [],
-        "units": [],
-        "boot": [],
-        "docker_bip": [],
-        "docker_network": [],
-    }
+    sections: Sections = {resource.section: [] for resource in ORDER if resource.options is not None}
+    for section in ("vxlan_link", "route_entry"):
+        sections[section].append({"entries": [], "purge": True})
     mine = [network for network in plan["networks"].values() if node in network["nodes"]]
     if mine:
         sections["boot"].append({})
@@ -62,14 +50,9 @@ def host_sections(
             _flat(sections, network, node)
     _forwarding(sections, mine)
     _managers(sections, mine)
-    if not sections["files"]:
-        # Of a network that was routed.
-        sections["files"].append({"path": SUBNET_ENV, "state": "absent"})
+    _gone(sections)
     if nexthops != "auto":
         sections["route_entry"][0]["nexthops"] = nexthops
-    if not sections["docker_bip"]:
-        # What an earlier run put into daemon.json, for a network that had docker0 then.
-        sections["docker_bip"].append({"state": "absent"})
     if adopt:
         _adopt(sections)
     static = [network for network in mine if network["static"]]
@@ -79,6 +62,16 @@ def host_sections(
     for network in static:
         _static(sections, network, node, containers or {})
     return sections
+
+
+def _gone(sections: Sections) -> None:
+    """Ask for the absence of what an earlier run may have made, where nothing of its kind is asked for."""
+    if not sections["files"]:
+        # Of a network that was routed.
+        sections["files"].append({"path": SUBNET_ENV, "state": "absent"})
+    if not sections["docker_bip"]:
+        # Of a network that had docker0.
+        sections["docker_bip"].append({"state": "absent"})
 
 
 def _adopt(sections: Sections) -> None:
