@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from labs import ROOT, Namespace, run
 
-FILE = Path(__file__).parent / "new_resource/_rules.py"
+FILE = Path(__file__).parent / "new_resource/_ip_rules.py"
 PACKAGE = "ansible_collections.agentless.overlay.plugins"
 RULES = [{"priority": 1000, "source": "10.88.1.0/24", "table": 100}, {"priority": 1001, "source": "10.88.2.0/24", "table": 101}]
 
@@ -36,10 +36,11 @@ class Extended(Namespace):
         plugins = folder / "ansible_collections/agentless/overlay/plugins"
         shutil.copytree(ROOT / "plugins", plugins)
         resources = plugins / "module_utils/_resources"
+        assert not (resources / FILE.name).exists()
         shutil.copy(FILE, resources)
         text = (resources / "__init__.py").read_text()
         # The line, and Python's import of what it names.
-        text = text.replace("\nORDER", f"\nfrom {PACKAGE}.module_utils._resources._rules import Rules\n\nORDER", 1)
+        text = text.replace("\nORDER", f"\nfrom {PACKAGE}.module_utils._resources._ip_rules import Rules\n\nORDER", 1)
         (resources / "__init__.py").write_text(text.replace("    Routes(),\n", "    Routes(),\n    Rules(),\n", 1))
 
     def call(self, check: bool = False, fails: bool = False, **options: Any) -> dict[str, Any]:
