@@ -14,6 +14,9 @@ import pytest
 import yaml
 from labs import Lab, Namespace
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _module
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot as boot
+
 MARK = "agentless.overlay:x"
 LINK = {"name": "vx", "vni": 88, "port": 4789, "local": "10.1.1.1", "mac": "02:00:00:00:00:08", "mtu": 1450, "alias": MARK}
 BRIDGE = {"name": "br.100", "mac": "02:00:00:00:00:07", "mtu": 1450, "alias": MARK, "accept_ra": 0, "autoconf": 0}
@@ -27,6 +30,10 @@ MADE = {
     "vxlan_link": "ip link add vx up type vxlan id 88 dstport 4789 local 10.1.1.1; ip address add 192.168.1.5/24 dev vx",
     "bridge": "ip link add name br.100 up type bridge; ip address add 192.168.1.5/24 dev br.100; "
     "ip link add eth0 type veth peer name eth1; ip link set eth0 master br.100 up",
+}
+NOTHING: dict[str, dict[str, Any]] = {
+    "vxlan_link": {"vxlan_link": [{"entries": [], "purge": True}]},
+    "bridge": {"bridge": []},
 }
 NAMES = {"vxlan_link": "vx", "bridge": "br.100"}
 
@@ -65,11 +72,30 @@ def test_what_does_not_carry_our_mark_is_left_alone(namespace: Namespace, pyrout
     shown = namespace.json(f"ip -j address show dev {name}")[0]
     assert {one["local"] for one in shown["addr_info"] if one["family"] == "inet"} == {"192.168.1.5", "10.77.1.1"}
     assert f"alias {MARK}" in namespace.sh(f"ip link show dev {name}")
-    # From then on it is ours, and is asked for nothing; and it goes with the wish.
-    namespace.module("overlay_host", pyroute2, check=True, **WISHES[section])
-    nothing = {"bridge": []} if section == "bridge" else {"vxlan_link": [{"entries": [], "purge": True}]}
-    namespace.converge("overlay_host", pyroute2, **nothing)
-    assert name not in namespace.sh("ip link")
+    # From then on it is ours and is asked for nothing, by a run or by a boot; but what was on it stays.
+    script = boot.script(_module.validated(WISHES[section]))
+    for _time in range(2):
+        assert not namespace.converge("overlay_host", pyroute2, **WISHES[section])["changed"]
+        namespace.shell(script)
+    assert "192.168.1.5" in namespace.sh(f"ip address show dev {name}")
+    assert f"alias {MARK} (adopted)" in namespace.sh(f"ip link show dev {name}")
+    # Its network has the name that was given it.
+    namespace.module("overlay_host", pyroute2, check=True, networks={"known": ["x"]}, **NOTHING[section])
+    namespace.converge("overlay_host", pyroute2, **NOTHING[section])
+    if section == "vxlan_link":
+        assert name not in namespace.sh("ip link")
+        return
+    # A bridge that others need is given back.
+    assert "192.168.1.5" in namespace.sh(f"ip address show dev {name}") and "alias" not in namespace.sh(f"ip link show {name}")
+    assert f"master {name}" in namespace.sh("ip link show dev eth0")
+
+
+def test_a_boot_marks_what_was_there_before_it(namespace: Namespace) -> None:
+    """As a bridge that the distribution's own configuration makes at each boot."""
+    namespace.sh(MADE["bridge"])
+    namespace.shell(boot.script(_module.validated(WISHES["bridge"])))
+    assert f"alias {MARK} (adopted)" in namespace.sh("ip link show dev br.100")
+    assert not namespace.converge("overlay_host", **WISHES["bridge"])["changed"]
 
 
 def test_a_teardown_leaves_what_does_not_carry_our_mark(namespace: Namespace) -> None:

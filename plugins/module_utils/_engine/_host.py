@@ -43,8 +43,8 @@ class Host:
     nexthops: Dict[int, Tuple[Tuple[str, ...], str, bool]] = field(default_factory=dict)
     # What a resource found out that the result should tell, by resource.
     facts: Dict[str, Dict[str, Any]] = field(default_factory=dict)
-    # Whether the device with an index carries our mark.
-    marks: Dict[int, bool] = field(default_factory=dict)
+    # Of the device with an index the alias, which carries our mark or does not.
+    aliases: Dict[int, str] = field(default_factory=dict)
     rolling_back: bool = False
 
     def index(self, device: str) -> Optional[int]:
@@ -52,6 +52,8 @@ class Host:
         if device not in self.indexes:
             found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
             self.indexes[device] = found["index"] if found is not None else None
+            if found is not None:
+                self.aliases.setdefault(found["index"], attributes(found).get("IFLA_IFALIAS") or "")
         return self.indexes[device]
 
     def vxlan(self, device: str) -> Dict[str, Any]:
@@ -74,11 +76,14 @@ class Host:
 
     def carries_mark(self, index: int) -> bool:
         """Whether the device with an interface index is ours."""
-        if index not in self.marks:
+        return self.alias(index).startswith(MARK)
+
+    def alias(self, index: int) -> str:
+        """The alias of the device with an interface index, as it was when it was first asked for; empty for none."""
+        if index not in self.aliases:
             found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
-            alias = attributes(found).get("IFLA_IFALIAS") if found is not None else None
-            self.marks[index] = (alias or "").startswith(MARK)
-        return self.marks[index]
+            self.aliases[index] = (attributes(found).get("IFLA_IFALIAS") if found is not None else None) or ""
+        return self.aliases[index]
 
     def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:
         code, out, err = self.run(list(args), stdin)

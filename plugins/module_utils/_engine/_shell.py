@@ -5,13 +5,15 @@
 """What the resources' lines of the boot script are made of. PRIVATE to the collection.
 
 The script that they are put into has two functions for them: C(try COMMAND), which remembers that a command failed and goes
-on, and C(ipv6 DEVICE OPTION VALUE), a setting of a device that has IPv6.
+on, C(make DEVICE ALIAS COMMAND), and C(ipv6 DEVICE OPTION VALUE), a setting of a device that has IPv6.
 """
 
 from __future__ import annotations
 
 import shlex
-from typing import Iterable, List
+from typing import Iterable, List, Optional
+
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 
 def words(parts: Iterable[str]) -> str:
@@ -24,9 +26,12 @@ def attempt(parts: Iterable[str]) -> str:
     return "try " + words(parts)
 
 
-def unless_there(device: str, parts: Iterable[str]) -> str:
-    """A command that makes a device, for where there is none of that name."""
-    return "ip link show dev %s >/dev/null 2>&1 || %s" % (words([device]), attempt(parts))
+def make(device: str, alias: Optional[str], parts: Iterable[str]) -> List[str]:
+    """A command that makes a device where there is none of that name; and its alias, which says whether it was taken over."""
+    if alias and alias.startswith(MARK):
+        return ["make %s %s" % (words([device, alias]), words(parts))]
+    lines = ["ip link show dev %s >/dev/null 2>&1 || %s" % (words([device]), attempt(parts))]
+    return lines + ([attempt(["ip", "link", "set", "dev", device, "alias", alias])] if alias else [])
 
 
 def batch(program: str, commands: Iterable[str]) -> List[str]:

@@ -38,6 +38,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import ADOPTED
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _settings
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
@@ -61,6 +62,8 @@ class Address(Entry):
     secondary: bool = field(default=False, compare=False)
     # And all that the kernel tells of it, which it gets again.
     raw: bytes = field(default=b"", compare=False, repr=False)
+    # On a device that was taken over from somebody else.
+    kept: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> Key:
@@ -184,17 +187,19 @@ class Addresses(OnDevice[Address]):
             index = host.index(device)
             if index is None:
                 continue
+            # What was somebody else's keeps what others have on it.
+            keeps = device in spec.purge_devices and host.alias(index).endswith(ADOPTED)
             request = Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index))
             for raw in host.session.dump_raw(request):
                 if _HEADER.unpack_from(raw)[4] != index or _is_temporary(raw):
                     continue
-                entry = _decode(device, raw)
+                entry = replace(_decode(device, raw), kept=keeps)
                 if entry.key in spec.present or not _is_kernels(host, entry):
                     found[entry.key] = entry
         return found
 
     def extra(self, entry: Address, spec: Spec[Address]) -> bool:
-        return super().extra(entry, spec) and not entry.is_link_local
+        return super().extra(entry, spec) and not entry.is_link_local and not entry.kept
 
     def diff(self, actual: Mapping[Key, Address], wanted: Mapping[Key, Address]) -> List[Op[Address]]:
         ops = super().diff(actual, wanted)

@@ -74,6 +74,18 @@ LC_ALL=C
 export PATH LC_ALL
 failed=0
 try() { "$@" || failed=1; }
+# A device of ours; one that was there without our mark is somebody else's, and is marked so.
+make() {
+  device=$1 alias=$2
+  shift 2
+  case "$(ip link show dev "$device" 2>/dev/null)" in
+  "") try "$@" ;;
+  *"alias agentless.overlay:"*" (adopted)"*) alias="$alias (adopted)" ;;
+  *"alias agentless.overlay:"*) ;;
+  *) alias="$alias (adopted)" ;;
+  esac
+  try ip link set dev "$device" alias "$alias"
+}
 # A setting of a device that has IPv6.
 ipv6() { [ ! -e "/proc/sys/net/ipv6/conf/$1/$2" ] || echo "$3" >"/proc/sys/net/ipv6/conf/$1/$2" || failed=1; }"""
 

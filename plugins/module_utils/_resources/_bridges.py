@@ -37,12 +37,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, network_of_alias
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
+    given_up,
+    remembering,
     strangers,
     wrong_kinds,
 )
@@ -82,7 +84,7 @@ class Bridge(Entry):
 
     @property
     def overlay(self) -> str:
-        return (self.alias or "")[len(MARK) :] if self.owned else ""
+        return network_of_alias(self.alias)
 
     def same(self, wanted: Bridge) -> bool:
         settings = {
@@ -169,6 +171,7 @@ class Bridges(Resource[Bridge]):
             if (name,) not in spec.present and not (alias or "").startswith(MARK):
                 continue
             host.indexes[name] = msg["index"]
+            host.aliases.setdefault(msg["index"], alias or "")
             entry = Bridge(
                 name,
                 attrs["IFLA_ADDRESS"],
@@ -192,6 +195,9 @@ class Bridges(Resource[Bridge]):
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Bridge]) -> Iterable[str]:
         return standing(host, self.name, effects, {bridge.name: bridge.index for bridge in found.values()})
+
+    def settle(self, found: Mapping[Key, Bridge], spec: Spec[Bridge]) -> Dict[Key, Bridge]:
+        return given_up(found, super().settle(found, remembering(found, spec)), spec)
 
     def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
         return entry if found is None else entry.over(found)
@@ -218,9 +224,8 @@ class Bridges(Resource[Bridge]):
         for entry in entries:
             change = ["ip", "link", "set", "dev", entry.name]
             mac = ["address", entry.mac] if entry.mac else []
-            lines.append(unless_there(entry.name, ["ip", "link", "add", entry.name, *mac, "type", "bridge"]))
-            settings = ["alias", entry.alias] if entry.alias else []
-            settings += ["mtu", str(entry.mtu)] if entry.mtu else []
+            lines += make(entry.name, entry.alias, ["ip", "link", "add", entry.name, *mac, "type", "bridge"])
+            settings = ["mtu", str(entry.mtu)] if entry.mtu else []
             # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
             lines += [attempt([*change, *settings])] if settings else []
             lines += [*_ra.shell_lines(entry.name, entry), attempt([*change, "up"])]

@@ -37,6 +37,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
+    remembering,
     strangers,
     wrong_kinds,
 )
@@ -120,6 +121,7 @@ class Links(Resource[Link]):
             host.indexes[device] = msg["index"] if msg is not None else None
             if msg is not None:
                 links.append(msg)
+                host.aliases.setdefault(msg["index"], attributes(msg).get("IFLA_IFALIAS") or "")
         if spec.purge_owned:
             seen = {msg["index"] for msg in links}
             for msg in self._all(host):
@@ -162,6 +164,10 @@ class Links(Resource[Link]):
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
         return standing(host, self.name, effects, {link.name: link.index for link in found.values()})
+
+    def settle(self, found: Mapping[Key, Link], spec: Spec[Link]) -> Dict[Key, Link]:
+        # One that is no longer wished goes, taken over or not: its entries would lead to peers for ever.
+        return super().settle(found, remembering(found, spec))
 
     def merge(self, found: Optional[Link], entry: Link) -> Link:
         if found is None:

@@ -15,8 +15,8 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, unless_there
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, network_of_alias
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
 
 IFF_UP = 1
@@ -134,7 +134,7 @@ class Link(Entry):
 
     @property
     def overlay(self) -> str:
-        return (self.alias or "")[len(MARK) :] if self.owned else ""
+        return network_of_alias(self.alias)
 
     @property
     def tunnel(self) -> Tuple[Optional[int], int, bool]:
@@ -312,9 +312,9 @@ def shell_lines(link: Link) -> List[str]:
     mac = ["address", link.mac] if link.mac is not None else []
     added = ["ip", "link", "add", link.name, *mac, "type", "vxlan"]
     change = ["ip", "link", "set", "dev", link.name]
-    lines = [unless_there(link.name, [*added, *(word for words in given for word in words)])]
+    lines = make(link.name, link.alias, [*added, *(word for words in given for word in words)])
     lines += [attempt([*change, "type", "vxlan", *_words_of(link, option)]) for option in later]
-    settings = ((option, getattr(link, option)) for option in ("alias", "mtu", "master"))
+    settings = ((option, getattr(link, option)) for option in ("mtu", "master"))
     changed = [word for option, value in settings if value is not None for word in (option, str(value))]
     # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
     lines += [attempt([*change, *changed])] if changed else []
