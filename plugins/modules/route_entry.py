@@ -14,9 +14,9 @@ description:
   - Makes routes that carry the protocol number 157, by which they are known as ours.
   - A route of somebody else to a wanted destination is refused, unless O(adopt) says that it may be replaced; one that the
     kernel made for an own network, and one with several next hops, is refused in any case.
-  - O(state=absent) and O(purge) remove routes of our protocol only, and of those no others than what this module makes. Those
-    are unicast, with one next hop, in the tables that are named and in main.
-  - O(purge) with O(device) looks at that device's, without it at those of all devices.
+  - O(state=absent) and O(purge) remove routes of our protocol only, and of those no others than what this module makes, that is
+    unicast, with one next hop, in the tables that are named and in main. O(purge) with O(device) looks at that device's,
+    without it at those of all devices.
 
 extends_documentation_fragment:
   - agentless.overlay.engine

@@ -214,7 +214,7 @@ class Nexthops(OnDevice[Nexthop]):
     ) -> Iterable[str]:
         text = (
             "nexthop: somebody else has a nexthop object of the number %d (%s), which the one via %s on %s would get. Remove "
-            "it (ip nexthop del id %d), or have plain routes (nexthops: never)"
+            "it (ip nexthop del id %d), or have plain routes (overlay_nexthops: never)"
         )
         taken = [(found[key], entry) for key, entry in spec.present.items() if key in found and not self.owned(found[key])]
         return few([text % (one.number, one, entry.gateway, entry.device, one.number) for one, entry in taken])

@@ -93,7 +93,7 @@ def _obstacle(found: Route, adopted: bool) -> str:
     if not adopted:
         return (
             "route_entry: somebody else has a route to %s (%s), and it is not ours to take away. Remove it, give the peer "
-            "another subnet, or set adopt: true on the entry to have it replaced" % (found.dst, found)
+            "another subnet, or set adopt: true on the entry (variable overlay_adopt) to have it replaced" % (found.dst, found)
         )
     return ""
 

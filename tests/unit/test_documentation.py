@@ -1,0 +1,35 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What ansible-doc shows of a plugin is YAML within Python: a colon within a sentence is enough to lose all of it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.agentless.overlay.plugins import module_utils
+
+PLUGINS = Path(module_utils.__path__[0]).parent
+FOLDERS = ("modules", "doc_fragments", "callback", "connection", "filter")
+FILES = sorted(file for folder in FOLDERS for file in (PLUGINS / folder).glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_documentation_can_be_read(file: Path) -> None:
+    texts = {
+        target.id: node.value.value
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id.isupper()
+    }
+    for name, text in texts.items():
+        yaml.safe_load(text)  # A fault in it names its line.
+        assert text.strip(), name
+    if file.parent.name == "modules":
+        assert {"DOCUMENTATION", "EXAMPLES", "RETURN"} <= set(texts)
