@@ -47,7 +47,7 @@ class ActionModule(ActionBase):
             "nexthops": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "adopt": {"type": "bool", "default": False},
             "remove": {"type": "list", "elements": "str", "default": []},
-            "refuse_unknown": {"type": "bool", "default": True},
+            "refuse": {"type": "bool", "default": True},
         }
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
@@ -75,7 +75,9 @@ class ActionModule(ActionBase):
             host_sections(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"], arguments["adopt"]),
             allow_drops=arguments["allow_drops"],
         )
-        if arguments["refuse_unknown"]:
+        if not arguments["refuse"]:
+            options["tell"] = True
+        else:
             options["networks"] = {"known": sorted(plan["networks"]), "remove": arguments["remove"]}
         if arguments["probe"]:
             options["probe"] = {"targets": probe_targets(plan, node, {}), "networks": docker_networks(plan)}

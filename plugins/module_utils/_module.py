@@ -28,6 +28,7 @@ SPECS: Dict[str, Tuple[Options, Mapping[str, Any]]] = {
 HOST_SPEC: Options = {
     **{section: {"type": "list", "elements": "dict"} for section in SPECS},
     "allow_drops": {"type": "bool", "default": True},
+    "tell": {"type": "bool", "default": False},
     "networks": {
         "type": "dict",
         "options": {
@@ -87,13 +88,13 @@ def host_module() -> None:
     """Run overlay_host: all sections in one transaction."""
     module = AnsibleModule(argument_spec=HOST_SPEC, supports_check_mode=True)
     options = dict(module.params)
-    allow_drops, asked, networks = (options.pop(name) for name in ("allow_drops", "probe", "networks"))
+    allow_drops, asked, networks, tell = (options.pop(name) for name in ("allow_drops", "probe", "networks", "tell"))
     known = None if networks is None else {*networks["known"], *networks["remove"]}
     try:
         sections = validated(options)
     except OverlayError as error:
         module.fail_json(msg=str(error))
-    _run(module, sections, allow_drops, True, asked, known)
+    _run(module, sections, allow_drops, True, asked, known, tell)
 
 
 def validated(options: Mapping[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
@@ -144,16 +145,18 @@ def converge(
     allow_drops: bool = True,
     whole: bool = False,
     known: Optional[Collection[str]] = None,
+    tell: bool = False,
 ) -> Dict[str, Any]:
     """The engine: make the host what validated sections say, or only tell what that would do; the module's answer.
 
     Raises OverlayError, NetlinkError and OSError; the host is then as it was.
 
     @param known: the overlay networks whose things on the host may change; without it those of all
+    @param tell: in check mode, to report what stands in the way as a difference, and not to refuse
     """
     with _no_pauses(), contextlib.nullcontext() if check else host_lock():
         specs = _transaction.parse_for(host, ORDER, sections)
-        transaction = _transaction.prepare(host, ORDER, specs, known)
+        transaction = _transaction.prepare(host, ORDER, specs, known, tell and check)
         answer = _transaction.result(transaction, host)
         _refuse_drops(answer, allow_drops)
         if not check:
@@ -176,6 +179,7 @@ def _run(
     whole: bool = False,
     asked: Optional[Mapping[str, Any]] = None,
     known: Optional[Collection[str]] = None,
+    tell: bool = False,
 ) -> None:
     if _netlink.PYROUTE2_IMPORT_ERROR is not None:
         module.fail_json(
@@ -184,7 +188,7 @@ def _run(
         )
     host = Host(run=run_program)
     try:
-        answer = converge(host, sections, module.check_mode, allow_drops, whole, known)
+        answer = converge(host, sections, module.check_mode, allow_drops, whole, known, tell)
     except OverlayError as error:
         module.fail_json(msg=str(error))
     except _netlink.NetlinkError as error:

@@ -60,8 +60,10 @@ options:
     type: list
     elements: str
     default: []
-  refuse_unknown:
-    description: Whether it is an error that something of a network which is neither in the plan nor in O(remove) would go.
+  refuse:
+    description:
+      - Whether it is an error that something stands in the way, or that something of a network which is neither in the plan nor
+        in O(remove) would go. With V(false), in check mode, it is told as a difference.
     type: bool
     default: true
 attributes:

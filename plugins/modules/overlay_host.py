@@ -114,6 +114,11 @@ options:
       - Kernel settings with C(name) and C(value).
     type: list
     elements: dict
+  tell:
+    description:
+      - Whether, in check mode, what stands in the way is told as a difference, for a report, and does not make the module fail.
+    type: bool
+    default: false
   allow_drops:
     description:
       - Whether an operation may drop packets that are on their way. With V(false) the module fails before it touches anything,
@@ -268,6 +273,7 @@ docker_bip:
     auto_removed: [job]
     live_restore: false
     remove_bridge: false
+    leaving: false
     path: /etc/docker/daemon.json
 """
 

@@ -24,7 +24,7 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
     @param restarts: by host, overlay_docker_restart
     """
     found: dict[str, Any] = {"hosts": len(looked), "touched": [], "recreated": [], "restarted": [], "waiting": [], "drops": []}
-    found.update(networks_removed=[], stopped=[], containers=[], auto_removed=[], losses=[])
+    found.update(networks_removed=[], held=[], stopped=[], containers=[], auto_removed=[], losses=[])
     added: set[tuple[str, str]] = set()
     removed: set[tuple[str, str]] = set()
     for host, said in sorted(looked.items()):
@@ -40,6 +40,7 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
         if restart and restarts.get(host) == "never":
             found["waiting"].append(host)
         elif restart:
+            found["held"] += _held(host, docker, restarts)
             found["restarted"].append(host)
             found["stopped"] += [host] if NOT_RUNNING in docker.get("restart_reasons", ()) else []
             gone = docker["auto_removed"]
@@ -57,6 +58,13 @@ def preview(plan: Mapping[str, Any], looked: Mapping[str, Any], restarts: Mappin
     found["peers_added"] = [f"{host}: {peer}" for host, peer in sorted(added - removed)]
     found["peers_removed"] = [f"{host}: {peer}" for host, peer in sorted(removed - added)]
     return found
+
+
+def _held(host: str, docker: Mapping[str, Any], restarts: Mapping[str, str]) -> list[str]:
+    """A host whose docker0 a network is to leave, and the containers that nobody gave up for that."""
+    if not docker.get("leaving") or docker["live_restore"] or restarts.get(host) == "always" or not docker["containers"]:
+        return []
+    return [f"{host}: {', '.join(docker['containers'])}"]
 
 
 def _leads(item: Mapping[str, Any]) -> bool:
@@ -158,6 +166,11 @@ def exceeded(found: Mapping[str, Any], recreate: int | None, restart: int | None
         for variable, limit, names, words in limits
         if limit is not None and len(names) > limit
     ]
+    if found["held"]:
+        problems.append(
+            "A network is to leave docker0, and Docker would have to restart, which would stop containers "
+            f"({'; '.join(found['held'])}). No host was touched. Stop them, or set overlay_docker_restart to always"
+        )
     over = [
         one
         for one in found["losses"]

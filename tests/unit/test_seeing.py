@@ -138,6 +138,22 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
     assert _preview.said({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
 
 
+def test_the_preview_holds_a_network_on_docker0_while_containers_run(plan: dict[str, Any]) -> None:
+    leaving = {"restart_required": True, "containers": ["web"], "auto_removed": [], "live_restore": False, "leaving": True}
+    for docker, restart, problems in (
+        (leaving, "when_idle", 1),
+        ({**leaving, "containers": []}, "when_idle", 0),
+        ({**leaving, "leaving": False}, "when_idle", 0),
+        (leaving, "always", 0),
+        (leaving, "never", 0),
+        ({**leaving, "live_restore": True}, "when_idle", 0),
+    ):
+        found = _preview.preview(plan, {"docker1": said(docker_bip=docker)}, {"docker1": restart})
+        told = _preview.exceeded(found, None, None)
+        assert len(told) == problems, (docker, restart)
+        assert not told or "docker1: web" in told[0] and "No host was touched" in told[0]
+
+
 def test_the_preview_refuses_to_take_the_network_apart() -> None:
     """An inventory that lacks most hosts, for whatever reason, must not remove them from the rest."""
     nodes = [

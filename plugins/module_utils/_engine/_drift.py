@@ -21,6 +21,8 @@ def differences(transaction: Transaction, host: Host) -> List[Dict[str, Any]]:
     for op, before, after in transaction.differences:
         kind = "missing" if op.before is None else "extra" if op.after is None else "wrong"
         found.append(drift_item(op.resource, op.entry.label, kind, after, before))
+    # With what stands in the way of mending it.
+    found += [drift_item(name, "in the way", "wrong", [], [text]) for text, name in transaction.obstacles.items()]
     return found + [one for resource in transaction.resources for one in resource.more_drift(host)]
 
 

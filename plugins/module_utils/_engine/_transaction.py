@@ -51,6 +51,8 @@ class Transaction:
     effects: Effects
     # The same as the diffs gave them, where no operation on a device adds to them; else nothing.
     plain: Optional[List[Op[Any]]] = None
+    # What stands in its way, and which resource says so.
+    obstacles: Dict[str, str] = field(default_factory=dict)
     # Those that were begun, all of a batch: what an undo has to look at.
     begun: List[Op[Any]] = field(default_factory=list)
 
@@ -150,12 +152,15 @@ def plan(resources: Resources, actual: State, wanted: State) -> Tuple[List[Op[An
     return ops, effects
 
 
-def prepare(host: Host, resources: Resources, specs: Specs, known: Optional[Collection[str]] = None) -> Transaction:
+def prepare(
+    host: Host, resources: Resources, specs: Specs, known: Optional[Collection[str]] = None, tell: bool = False
+) -> Transaction:
     """Read the host and work out what is to be done; changes nothing.
 
     Raises OverlayError with all that stands in the way.
 
     @param known: the overlay networks whose things on the host may change; without it those of all
+    @param tell: whether what stands in the way is only noted, for a report
     """
     devices = set().union(*(resource.devices(specs[resource.name]) for resource in resources))
     actual: State = {resource.name: {} for resource in resources}
@@ -182,25 +187,26 @@ def prepare(host: Host, resources: Resources, specs: Specs, known: Optional[Coll
     ops, effects = plan(resources, actual, wanted)
     ordered = [op for batch in order(resources, ops) for op in batch]
     transaction = Transaction(resources, specs, devices, actual, wanted, ordered, effects, None if effects else ops)
-    _refuse(host, transaction, read, known)
+    transaction.obstacles = _obstacles(host, transaction, read)
+    problems = [*(_unknown(ordered, known) if known is not None else ()), *transaction.obstacles]
+    if problems and not tell:
+        last = "" if problems[-1].endswith("Nothing was changed") else "\nNothing was changed"
+        raise OverlayError("\n".join(dict.fromkeys(problems)) + last)
     return transaction
 
 
-def _refuse(host: Host, transaction: Transaction, read: Set[str], known: Optional[Collection[str]]) -> None:
-    """Raise OverlayError with all that stands in the way of a transaction."""
-    problems = list(_unknown(transaction.ops, known)) if known is not None else []
+def _obstacles(host: Host, transaction: Transaction, read: Set[str]) -> Dict[str, str]:
+    """All that stands in the way of a transaction, each with the resource that says so."""
+    problems: Dict[str, str] = {}
     for resource in transaction.resources:
         name = resource.name
         if name in read:
             host.session.account = name
             found, wanted = transaction.actual[name], transaction.wanted[name]
-            problems += resource.obstacles(host, transaction.specs[name], found, wanted)
-            problems += resource.hindrances(host, transaction.effects, found) if transaction.effects else ()
-    problems = list(dict.fromkeys(problems))
-    if problems:
-        raise OverlayError(
-            "\n".join(problems) + ("" if problems[-1].endswith("Nothing was changed") else "\nNothing was changed")
-        )
+            said = list(resource.obstacles(host, transaction.specs[name], found, wanted))
+            said += resource.hindrances(host, transaction.effects, found) if transaction.effects else ()
+            problems.update(dict.fromkeys(said, name))
+    return problems
 
 
 def _unknown(ops: Sequence[Op[Any]], known: Collection[str]) -> List[str]:
@@ -212,7 +218,7 @@ def _unknown(ops: Sequence[Op[Any]], known: Collection[str]) -> List[str]:
             of.setdefault(network, []).append("%s %s" % (op.resource, op.before.label if op.before is not None else ""))
     return [
         "Network %s is on this host (%s), and this inventory does not know it. If it is to go, list it in overlay_remove; if "
-        "another inventory has it, keep the two to hosts of their own" % (network, ", ".join(sorted(set(things))[:5]))
+        "another inventory has it, keep the two to hosts of their own" % (network, ", ".join(sorted(set(things), key=len)[:5]))
         for network, things in sorted(of.items())
     ]
 

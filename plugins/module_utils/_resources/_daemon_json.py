@@ -279,6 +279,7 @@ def _facts(spec: DaemonSpec, docker: _docker_api.Docker, decision: Decision) -> 
         "auto_removed": gone,
         "live_restore": docker.live_restore,
         "remove_bridge": decision.remove_bridge,
+        "leaving": spec.remove,
         "stale_addresses": decision.stale,
         "path": spec.path,
     }
