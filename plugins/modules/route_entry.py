@@ -29,7 +29,7 @@ options:
     description: The subnet of the peer.
     type: str
   gateway:
-    description: The next hop.
+    description: The next hop, of the IP family of the network.
     type: str
   onlink:
     description: Whether the next hop counts as reachable by the device without a route to it.
@@ -68,7 +68,7 @@ options:
         type: str
         required: true
       gateway:
-        description: The next hop.
+        description: The next hop, of the IP family of the network.
         type: str
       onlink:
         description: Whether the next hop counts as reachable by the device without a route to it.

@@ -24,7 +24,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 
+# The least and the largest value of options.
+Bounds = Mapping[str, Tuple[int, int]]
+
 _MAC = re.compile(r"([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}")
+_MAX_NAME = 15  # IFNAMSIZ, less the byte that ends it
+# What dev_valid_name of the kernel refuses, and what would have it count up a number.
+_NO_NAME = re.compile(r"[\s/:%\0]|\A\.\.?\Z")
 # The part of an IPv4 network's address that has to be 0, by the length of its prefix.
 _MASKS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
 
@@ -134,6 +140,41 @@ def network_of(section: str, item: Mapping[str, Any], option: str) -> str:
         return str(ipaddress.ip_network(item[option]))
     except ValueError as error:
         raise OverlayError("%s: %s: %r is not a network: %s" % (section, option, item[option], error)) from None
+
+
+def name_of(section: str, item: Mapping[str, Any]) -> str:
+    """The name of a device, of a kind that the kernel takes."""
+    name = str(item["name"])
+    if not 0 < len(name.encode()) <= _MAX_NAME or _NO_NAME.search(name):
+        raise OverlayError(
+            "%s: %r is not a device name of at most %d characters, none of them a space or one of / : %%, and neither . nor .."
+            % (section, name, _MAX_NAME)
+        )
+    return name
+
+
+def within(section: str, item: Mapping[str, Any], key: str, bounds: Bounds) -> None:
+    """Refuse a number that the kernel has no room for; C(key) is the option that names the entry."""
+    for option, (low, high) in bounds.items():
+        value = item.get(option)
+        if value is not None and not low <= value <= high:
+            text = "%s: %s: %s %d is not from %d to %d"
+            raise OverlayError(text % (section, _called(item, key), option, value, low, high))
+
+
+def one_family(section: str, item: Mapping[str, Any], key: str, *options: str) -> None:
+    """Refuse an address of another IP family than that of the entry's own, the option C(key)."""
+    version6 = ":" in item[key]
+    for option in options:
+        value = item.get(option)
+        if value and (":" in value) != version6:
+            text = "%s: %s: %s %s is not of the same IP family as %s"
+            raise OverlayError(text % (section, _called(item, key), option, value, key))
+
+
+def _called(item: Mapping[str, Any], key: str) -> str:
+    """An entry, for a sentence."""
+    return "%s on %s" % (item[key], item["device"]) if item.get("device") else str(item[key])
 
 
 def need(section: str, item: Mapping[str, Any], option: str, value: Any, state: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import mac_of
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import Bounds, mac_of, name_of, within
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
@@ -53,6 +53,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._stan
 _IFF_UP = 1
 # What a report does not show: it is others', or is the name.
 _HIDDEN = ("name", "ports", "options", "kept")
+_BOUNDS: Bounds = {"mtu": (68, 65535)}
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,9 @@ class Bridges(Resource[Bridge]):
         spec: DeviceSpec[Bridge] = DeviceSpec(purge_owned=self.section in sections)
         for item in sections.get(self.section, ()):
             settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
-            entry = Bridge(item["name"], mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
+            name = name_of(self.name, item)
+            within(self.name, item, "name", _BOUNDS)
+            entry = Bridge(name, mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
             spec.adopted |= {entry.name} if item.get("adopt") else set()
             spec.add(entry, "present", self.name)
         return spec

@@ -15,11 +15,13 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
+    Bounds,
     OnDevice,
     address_of,
     listed,
     mac_of,
     need,
+    within,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -128,6 +130,7 @@ _FDB: Options = {
     "vni": {"type": "int"},
     **STATE,
 }
+_BOUNDS: Bounds = {"port": (1, 65535), "vni": (0, (1 << 24) - 1)}
 _OPTIONS, _RULES = bulk(_FDB, "mac", more={"keep_unicast": {"type": "bool"}})
 
 
@@ -147,6 +150,7 @@ class Fdb(OnDevice[FdbEntry]):
         for item, state in listed(sections, self.section, spec):
             mac, dst = mac_of(self.name, item, "mac"), address_of(self.name, item, "dst")
             need(self.name, item, "dst", dst, state)
+            within(self.name, item, "mac", _BOUNDS)
             entry = FdbEntry(item["device"], mac or "", dst, item.get("port"), item.get("vni"))
             spec.add(entry, state, self.name)
         return spec

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, need
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, name_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
@@ -52,7 +52,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     option_names,
     shell_lines,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import MAX_NAME, OPTIONS, RULES
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import OPTIONS, RULES, check
 
 _UNTIL_PEERS = "each peer has been converged too"
 
@@ -74,27 +74,21 @@ class Links(Resource[Link]):
             plain = part.get("entries") is None
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))
             for item in [part] if plain else part["entries"]:
+                name_of(self.name, item)
                 values = {name: item[name] for name in option_names() if item.get(name) is not None}
-                if item.get("group") is not None:
-                    values["remote"] = item["group"]
+                outer = {name: address_of(self.name, item, name) for name in ("local", "remote", "group")}
+                check({**item, **outer})
+                outer["remote"] = outer.pop("group") or outer["remote"]
+                values.update((name, value) for name, value in outer.items() if value is not None)
                 if item.get("srcport_min") is not None:
                     values["srcport"] = (item["srcport_min"], item["srcport_max"])
                 if values.get("ageing") == 0:
                     # What the kernel takes it for, and tells.
                     values["ageing"] = DEFAULT_AGEING
-                for option in ("local", "remote"):
-                    if option in values:
-                        values[option] = address_of(self.name, values, option)
                 if "mac" in values:
                     values["mac"] = mac_of(self.name, values, "mac")
                 state = item.get("state") or part.get("state") or "present"
-                if not 0 < len(values["name"].encode()) <= MAX_NAME:
-                    raise OverlayError(
-                        "vxlan_link: %r is not a device name of at most %d characters" % (values["name"], MAX_NAME)
-                    )
                 need(self.name, item, "vni", values.get("vni"), state)
-                if not 0 < values.get("vni", 1) < 1 << 24:
-                    raise OverlayError("vxlan_link: %s: vni %d is not from 1 to 16777215" % (values["name"], values["vni"]))
                 if item.get("adopt") or part.get("adopt"):
                     spec.adopted.add(values["name"])
                 spec.add(Link(**values), state, self.name)

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
+    Bounds,
     OnDevice,
     address_of,
     few,
     listed,
     network_of,
+    one_family,
+    within,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -109,6 +112,7 @@ _ROUTE: Options = {
     "adopt": {"type": "bool"},
     **STATE,
 }
+_BOUNDS: Bounds = {"metric": (0, (1 << 32) - 1), "table": (1, (1 << 32) - 1)}
 _OPTIONS, _RULES = bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
 
 
@@ -136,6 +140,8 @@ class Routes(OnDevice[Route]):
         for item, state in listed(sections, self.section, reach, "gateway", begin):
             dst, gateway = network_of(self.name, item, "dst"), address_of(self.name, item, "gateway")
             onlink = bool(item.get("onlink"))
+            within(self.name, item, "dst", _BOUNDS)
+            one_family(self.name, item, "dst", "gateway", "src")
             entry = Route(
                 dst=dst,
                 device=item["device"],
