@@ -127,6 +127,54 @@ def test_those_of_others_stay(namespace: Namespace) -> None:
     assert namespace.sh("ip nexthop show; ip route show") == before
 
 
+@pytest.mark.parametrize(
+    ("make", "take", "words"),
+    [
+        ("ip route add 10.44.0.0/16 nhid {2}", "ip route del 10.44.0.0/16", "the route to 10.44.0.0/16"),
+        ("ip route add 10.44.0.0/16 nhid {2} table 77", "ip route del 10.44.0.0/16 table 77", "the route to 10.44.0.0/16"),
+        # In a table that no entry names it is not ours, whatever it says.
+        (
+            "ip route add 10.44.0.0/16 nhid {2} table 77 proto 157",
+            "ip route del 10.44.0.0/16 table 77",
+            "the route to 10.44.0.0/16",
+        ),
+        ("ip nexthop add id 7 group {1}/{2}", "ip nexthop del id 7", "group of nexthop objects (id 7)"),
+    ],
+)
+def test_what_of_others_names_one_that_is_to_go(namespace: Namespace, make: str, take: str, words: str) -> None:
+    def there() -> list[Any]:
+        return [
+            namespace.json(f"ip -j {what}") for what in ("nexthop show", "-4 route show table all", "neigh show nud permanent")
+        ]
+
+    namespace.module("overlay_host", **wanted("always"))
+    # What names one that stays is in nobody's way.
+    namespace.sh(f"ip route add 10.45.0.0/16 nhid {NUMBERS[0]}; {make.format(*NUMBERS)}")
+    before = there()
+    namespace.converge("overlay_host", **wanted("always"))
+    for how, count in (("always", 2), ("never", 3)):
+        for check in (True, False):
+            failed = namespace.module("overlay_host", check=check, fails=True, **wanted(how, count))
+            assert f"nexthop: id {NUMBERS[2]} via 10.100.4.0 on vx is to go" in failed["msg"] and words in failed["msg"]
+            assert ("10.45.0.0/16" in failed["msg"]) == (how == "never") and failed["msg"].endswith("Nothing was changed")
+            assert there() == before
+    namespace.sh(take)
+    namespace.converge("overlay_host", **wanted("always", 2))
+    assert [one["id"] for one in namespace.json("ip -j nexthop show")] == NUMBERS[:2]
+    assert namespace.json("ip -j route show 10.45.0.0/16")[0]["nhid"] == NUMBERS[0]
+
+
+@pytest.mark.parametrize("goes", [{"entries": [], "purge": True}, {"name": "vx", "state": "absent"}])
+def test_with_a_device_that_goes_goes_what_names_its_nexthops(namespace: Namespace, goes: dict[str, Any]) -> None:
+    options = wanted("always")
+    options["vxlan_link"] = [{"entries": [{**LINK, "alias": "agentless.overlay:demo"}], "purge": True}]
+    namespace.module("overlay_host", **options)
+    namespace.sh(f"ip route add 10.44.0.0/16 nhid {NUMBERS[2]}")
+    namespace.converge("overlay_host", vxlan_link=[goes], route_entry=[{"entries": [], "purge": True}])
+    assert [one["ifname"] for one in namespace.json("ip -j link show type vxlan") if one] == []
+    assert namespace.json("ip -j nexthop show") == namespace.json("ip -j route show 10.44.0.0/16") == []
+
+
 def test_what_thousands_refuse_is_told_in_few_lines(namespace: Namespace) -> None:
     namespace.module("overlay_host", **wanted("never"))
     options = wanted("always", 600)

@@ -16,7 +16,7 @@ import struct
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice, few
@@ -44,10 +44,11 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthop_users import routes_by
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._onlink import RTNH_F_ONLINK
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
 WORTH = 500
-RTNH_F_ONLINK = 4
 _ATTRIBUTES = ("NHA_ID", "NHA_OIF", "NHA_GATEWAY", "NHA_GROUP", "NHA_GROUP_TYPE", "NHA_BLACKHOLE", "NHA_ENCAP_TYPE", "NHA_FDB")
 # struct nhmsg, and what of a dump the kernel takes: id, group, its type, blackhole, device, gateway, encapsulation, FDB.
 _HEADER = struct.Struct("=BBBBI")
@@ -91,6 +92,21 @@ class Nexthop(Entry):
         text += " via %s" % self.gateway if self.gateway else ""
         text += " dev %s" % self.device if self.device else ""
         return text + (" onlink" if self.onlink else "") + " proto %d" % self.protocol
+
+
+@dataclass
+class NexthopSpec(Spec[Nexthop]):
+    """And in which tables routes are ours, and what is asked of devices, by section."""
+
+    tables: Set[int] = field(default_factory=set)
+    of_devices: Dict[str, Spec[Any]] = field(default_factory=dict)
+
+    def leaves(self, host: Host, device: str) -> bool:
+        """Whether a device is to go for good."""
+        spec = self.of_devices["vxlan_link" if host.vxlan(device) else "bridge"]
+        if (device,) in spec.absent:
+            return True
+        return spec.purge_owned and (device,) not in spec.present and host.carries_mark(host.index(device) or 0)
 
 
 def number_of(gateway: str) -> int:
@@ -154,7 +170,7 @@ class Nexthops(OnDevice[Nexthop]):
     section = "route_entry"
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Nexthop]:
-        spec: Spec[Nexthop] = Spec()
+        spec = NexthopSpec()
         for part in sections.get(self.section, ()):
             if part.get("purge"):
                 spec.purge_owned = spec.purge_owned or not part.get("device")
@@ -165,6 +181,9 @@ class Nexthops(OnDevice[Nexthop]):
 
     def derive(self, spec: Spec[Nexthop], specs: Mapping[str, Spec[Any]]) -> None:
         spec.present = self.of(specs[self.section].present.values())
+        more = cast(NexthopSpec, spec)
+        more.tables = cast(Any, specs[self.section]).tables
+        more.of_devices = {section: specs[section] for section in ("vxlan_link", "bridge")}
 
     def adapt(self, host: Host, spec: Spec[Nexthop], sections: Sections) -> Optional[Sections]:
         return plain(sections) if spec.present and not supported(host) else None
@@ -217,7 +236,9 @@ class Nexthops(OnDevice[Nexthop]):
             "it (ip nexthop del id %d), or have plain routes (overlay_nexthops: never)"
         )
         taken = [(found[key], entry) for key, entry in spec.present.items() if key in found and not self.owned(found[key])]
-        return few([text % (one.number, one, entry.gateway, entry.device, one.number) for one, entry in taken])
+        texts = [text % (one.number, one, entry.gateway, entry.device, one.number) for one, entry in taken]
+        going = [one for key, one in found.items() if key not in wanted and self.owned(one)]
+        return few([*texts, *_named_by_others(host, going, cast(NexthopSpec, spec))])
 
     def surviving(self, found: Mapping[Key, Nexthop], effects: Effects) -> Dict[Key, Nexthop]:
         left = {}
@@ -289,6 +310,34 @@ class Nexthops(OnDevice[Nexthop]):
         }
         attrs = [("NHA_ID", entry.number), ("NHA_OIF", index), ("NHA_GATEWAY", entry.gateway)]
         return Message(RTM_NEWNEXTHOP, flags, nhmsg, fields, attrs)
+
+
+def _named_by_others(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) -> Iterator[str]:
+    """What of others would go, or lose a member, with nexthops of ours, in sentences."""
+    leaving = {device for device in {one.device or "" for one in going} if spec.leaves(host, device)}
+    # With its device all that is on it goes, and that is told elsewhere.
+    its = {one.number: one for one in going if one.device not in leaving}
+    if not its:
+        return
+    text = "nexthop: id %d via %s on %s is to go, and "
+    for route in routes_by(host, its.keys(), spec.tables):
+        one = its[route.nexthop]
+        yield (
+            text + "the kernel would take the route to %s along, which is not ours (%s). Remove it first, or have it name %s"
+        ) % (
+            *(one.number, one.gateway, one.device, route.dst, route),
+            "its gateway itself (via %s dev %s%s)" % (one.gateway, one.device, " onlink" if one.onlink else ""),
+        )
+    request = Message(RTM_GETNEXTHOP, 0, nhmsg, {}, [])
+    for row in host.session.rows(request, _ATTRIBUTES, lambda row: "NHA_GROUP" in row):
+        group = _decode({}, row)
+        for number in sorted({number for number, _device in group.members} & set(its)):
+            one = its[number]
+            yield (
+                text
+                + "is in somebody else's group of nexthop objects (id %d). Take it out of the group first (ip nexthop), or "
+                "remove the group"
+            ) % (one.number, one.gateway, one.device, group.number)
 
 
 def _decode(singles: Mapping[int, str], row: Mapping[str, Any]) -> Nexthop:

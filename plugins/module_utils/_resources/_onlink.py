@@ -28,6 +28,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Op
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 
+RTNH_F_ONLINK = 4
 _MAIN, _UNICAST = 254, 1
 # Nobody else's: a route of that metric to one address.
 _METRIC = 0x9D9D9D9D

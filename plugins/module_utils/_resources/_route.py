@@ -29,7 +29,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import RTNH_F_ONLINK
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._onlink import RTNH_F_ONLINK
 
 TABLE_MAIN = 254
 RTN_UNICAST = 1
