@@ -66,6 +66,27 @@ def test_made_changed_into_plain_ones_and_back_and_purged(namespace: Namespace, 
     assert seen(namespace) == {"nexthops": [], "routes": []}
 
 
+def test_gateways_move_from_a_device_that_goes(namespace: Namespace) -> None:
+    """Their numbers stay, and are taken until the old device has gone."""
+
+    def options(name: str, vni: int) -> dict[str, Any]:
+        found = wanted("always")
+        link = {**LINK, "name": name, "vni": vni, "alias": "agentless.overlay:x"}
+        entries = [dict(entry, device=name) for entry in found["route_entry"][0]["entries"]]
+        return {
+            "vxlan_link": [{"entries": [link], "purge": True}],
+            "route_entry": [{"entries": entries, "purge": True, "nexthops": "always"}],
+        }
+
+    namespace.converge("overlay_host", **options("vx", 88))
+    before = seen(namespace)
+    broken = {"files": [{"path": "/proc/nowhere/file", "content": "x"}]}
+    answer = namespace.module("overlay_host", fails=True, **options("vy", 99), **broken)
+    assert "the host is as it was" in answer["msg"] and seen(namespace) == before, answer["msg"]
+    namespace.converge("overlay_host", **options("vy", 99))
+    assert seen(namespace) == {key: [line.replace("dev vx", "dev vy") for line in found] for key, found in before.items()}
+
+
 def test_ipv6(namespace: Namespace) -> None:
     link = {"vxlan_link": [{"entries": [{**LINK, "addresses": ["10.88.50.0/32", "fd88:50::/128"]}]}]}
     route = {"dst": "fd88:51::/64", "gateway": "fd88:51::", "device": "vx", "onlink": True}

@@ -269,6 +269,13 @@ class Resource(Generic[E]):
         """What the operations on devices leave of it."""
         return dict(found)
 
+    def way(self, found: Mapping[Key, E], left: Mapping[Key, E], wanted: Mapping[Key, E]) -> List[Op[E]]:
+        """Early removals of what will go with a device, too late for what takes its place. Pure.
+
+        @param left: what the operations on devices leave of what was found
+        """
+        return []
+
     def diff(self, found: Mapping[Key, E], wanted: Mapping[Key, E]) -> List[Op[E]]:
         """The operations that lead from the one to the other. Pure."""
         differing = [key for key, entry in found.items() if wanted.get(key) is not entry and wanted.get(key) != entry]

@@ -141,14 +141,15 @@ def plan(resources: Resources, actual: State, wanted: State) -> Tuple[List[Op[An
         return ops, effects
     ops = []
     for resource in resources:
-        before = resource.surviving(actual.get(resource.name, {}), effects)
+        found = actual.get(resource.name, {})
+        before = resource.surviving(found, effects)
         # What is on a device that goes need not be put anywhere.
         after = {
             key: entry
             for key, entry in wanted.get(resource.name, {}).items()
             if getattr(entry, "device", None) not in effects.removed
         }
-        ops += resource.diff(before, after)
+        ops += resource.way(found, before, after) + resource.diff(before, after)
     return ops, effects
 
 

@@ -220,6 +220,13 @@ class Nexthops(OnDevice[Nexthop]):
                 found[entry.key] = entry
         return found
 
+    def way(
+        self, found: Mapping[Key, Nexthop], left: Mapping[Key, Nexthop], wanted: Mapping[Key, Nexthop]
+    ) -> List[Op[Nexthop]]:
+        # A gateway that moves from a device that goes to a new one keeps its number, and is there until that device has gone.
+        moved = [key for key, entry in found.items() if key not in left and key in wanted and wanted[key].device != entry.device]
+        return [Op(self.name, found[key], None, early=True) for key in moved]
+
     def reach(self, spec: Spec[Nexthop], devices: Set[str]) -> Set[str]:
         # Its own are found by their numbers: what is asked for besides is what others have on devices that are shaken.
         return set()
