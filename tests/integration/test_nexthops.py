@@ -222,7 +222,7 @@ def test_a_kernel_without_them_gets_plain_routes(namespace: Namespace) -> None:
     code = """
 import errno, json, sys
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _codec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 
 def refusing(real):
     def asked(self, message, *more):
