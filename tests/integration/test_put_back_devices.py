@@ -345,3 +345,19 @@ def test_two_devices_change_places(host: Namespace, pyroute2: str) -> None:
     host.converge("overlay_host", pyroute2, **options(88, 89))
     host.converge("overlay_host", pyroute2, **options(89, 90))
     host.converge("overlay_host", pyroute2, **options(88, 89))
+
+
+def test_an_mtu_of_ipv6_alone_stays(namespace: Namespace) -> None:
+    """With each MTU that a device gets the kernel gives IPv6 the same one."""
+    link = {"name": "vx", "vni": 88, "port": 4789, "local": "10.1.1.1", "alias": "agentless.overlay:x", "mtu": 1450}
+    bridge = {"name": "br.7", "alias": "agentless.overlay:x", "mtu": 1450, "addresses": []}
+    namespace.converge("overlay_host", vxlan_link=[{"entries": [link], "purge": True}], bridge=[bridge])
+    namespace.sh("sysctl -q net/ipv6/conf/vx/mtu=1300 net/ipv6/conf/br.7/mtu=1300")
+    changed = {"vxlan_link": [{"entries": [{**link, "mtu": 1400}], "purge": True}], "bridge": [{**bridge, "mtu": 1400}]}
+    broken = {"files": [{"path": "/proc/nowhere/file", "content": "x"}]}
+    shown = "sysctl -n net/ipv6/conf/vx/mtu net/ipv6/conf/br.7/mtu; ip -o link | grep -o 'mtu [0-9]*'"
+    before = namespace.sh(shown)
+    namespace.module("overlay_host", fails=True, **changed, **broken)
+    assert namespace.sh(shown) == before
+    namespace.converge("overlay_host", **changed)
+    assert namespace.sh(shown).split()[:2] == ["1300", "1300"] and namespace.sh(shown).count("mtu 1400") == 2

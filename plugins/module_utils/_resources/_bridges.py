@@ -39,7 +39,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, network_of_alias
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
@@ -254,7 +254,8 @@ class Bridges(Resource[Bridge]):
             attrs.append(("IFLA_IFALIAS", entry.alias or ""))
         index = host.index(entry.name) or 0
         if attrs:
-            host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+            with _settings.keeping_mtu6(entry.name, op.before.mtu if op.before is not None else None, entry.mtu):
+                host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
         if entry.kept is not None:
             _kept.put_kept(host, entry.name, entry.kept)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.

@@ -33,7 +33,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _underlays
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings, _underlays
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
@@ -285,7 +285,8 @@ class Links(Resource[Link]):
             _kept.put_kept(host, link.name, kept)
         attrs = self._attributes(host, link, changed)
         if attrs:
-            self._set(host, link.name, {}, attrs)
+            with _settings.keeping_mtu6(link.name, before.mtu if before is not None else None, link.mtu):
+                self._set(host, link.name, {}, attrs)
         if link.localbypass is False and (before is None or "localbypass" in changed):
             self._require_localbypass(host, link.name)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.

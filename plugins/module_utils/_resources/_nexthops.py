@@ -224,7 +224,9 @@ class Nexthops(OnDevice[Nexthop]):
         self, found: Mapping[Key, Nexthop], left: Mapping[Key, Nexthop], wanted: Mapping[Key, Nexthop]
     ) -> List[Op[Nexthop]]:
         # A gateway that moves from a device that goes to a new one keeps its number, and is there until that device has gone.
-        moved = [key for key, entry in found.items() if key not in left and key in wanted and wanted[key].device != entry.device]
+        moved = [
+            key for key, entry in found.items() if key not in left and key in wanted and wanted[key].device != entry.device
+        ]
         return [Op(self.name, found[key], None, early=True) for key in moved]
 
     def reach(self, spec: Spec[Nexthop], devices: Set[str]) -> Set[str]:

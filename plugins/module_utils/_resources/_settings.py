@@ -9,8 +9,11 @@ A new device has the defaults; what others have set on the one before it comes b
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Dict, Optional, Tuple
+from typing import Dict, Iterator, Optional, Tuple
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import IPV6_MTU
 
 # By their folder and name, with their value.
 Settings = Tuple[Tuple[str, str], ...]
@@ -49,6 +52,18 @@ def write_settings(device: str, settings: Settings) -> None:
             continue
         with open(path, "w", encoding="ascii") as handle:
             handle.write(value)
+
+
+@contextlib.contextmanager
+def keeping_mtu6(device: str, before: Optional[int], after: Optional[int]) -> Iterator[None]:
+    """Keep an MTU that somebody gave to IPv6 alone, while a device gets one, which the kernel gives to IPv6 too.
+
+    @param before: the device's MTU as it was; None for one that is new
+    """
+    own = read_setting("ipv6/conf", device, "mtu") if before is not None else None
+    yield
+    if own is not None and int(own) != before and IPV6_MTU <= int(own) <= (after or 0):
+        write_settings(device, (("ipv6/conf/mtu", own),))
 
 
 def read_setting(folder: str, device: str, name: str) -> Optional[str]:
