@@ -80,8 +80,8 @@ bench-throughput: packages ## iperf3 between containers, by each kind of network
 soak: packages $(OLD) ## runs that are killed, boot scripts of 200 plans, 200 hosts that others have a hand in, 500 mutations
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
 	OVERLAY_PLANS=200 pytest tests/integration/test_boot_plans.py
-	OVERLAY_TURNS=200 pytest -s tests/integration/test_round_trip.py
-	OVERLAY_TURNS=500 pytest -s tests/integration/test_check_mode.py
+	OVERLAY_SEED=$${OVERLAY_SEED:-$$RANDOM} OVERLAY_TURNS=200 pytest -s tests/integration/test_round_trip.py
+	OVERLAY_SEED=$${OVERLAY_SEED:-$$RANDOM} OVERLAY_TURNS=500 pytest -s tests/integration/test_check_mode.py
 
 molecule: packages ## the molecule scenarios: the lab, and four booted machines
 	molecule test --all

@@ -27,6 +27,8 @@ from mutations import Drift, Mutation, Sections, mutations
 from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections
 
+# The same mutations in each run of the suite; `make soak` goes on to others.
+SEED = 802552
 HOSTS = ("h1", "h2", "h3")
 NETWORKS: list[dict[str, Any]] = [
     {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88},
@@ -165,7 +167,7 @@ def turn(machine: Machine, chosen: list[Mutation]) -> list[str]:
 
 
 def test_check_mode_finds_what_was_made_and_foretells_what_is_done(machines: list[Machine]) -> None:
-    seed = int(os.environ.get("OVERLAY_SEED") or random.SystemRandom().randrange(10**6))
+    seed = int(os.environ.get("OVERLAY_SEED") or SEED)
     turns = int(os.environ.get("OVERLAY_TURNS", "60"))
     print(f"OVERLAY_SEED={seed} OVERLAY_TURNS={turns}")
     chance, made, faults = random.Random(seed), 0, []

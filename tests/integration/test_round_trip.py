@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,8 @@ from inside import Inside, inside
 from labs import Namespace
 from listing import shown
 
+# The same hosts in each run of the suite, whose verdict must be of the change at hand; `make soak` goes on to others.
+SEED = 13000
 AS_IT_WAS = "the host is as it was"
 HOST = """
 sysctl -q net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
@@ -235,7 +236,7 @@ def smaller(seed: int, case: Case, said: str, tries: int = 30) -> tuple[list[Dec
 
 
 def test_what_was_there_is_there_again() -> None:
-    first = int(os.environ.get("OVERLAY_SEED") or random.SystemRandom().randrange(10**6))
+    first = int(os.environ.get("OVERLAY_SEED") or SEED)
     turns, shrinks = int(os.environ.get("OVERLAY_TURNS", "12")), int(os.environ.get("OVERLAY_SHRINK", "1"))
     print(f"OVERLAY_SEED={first} OVERLAY_TURNS={turns}")
     faults, hosts, unsupported = [], Counter[str](), set[str]()
