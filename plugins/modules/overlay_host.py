@@ -73,7 +73,7 @@ options:
     description:
       - Bridges that are ours, with C(name), C(mac), C(mtu), C(alias), C(addresses), and C(accept_ra) and C(autoconf) as for
         M(agentless.overlay.vxlan_link). Those with our mark that are not listed are removed. One that is there without our mark
-        is taken over only where C(adopt) is true.
+        is taken over only where C(adopt) is true, and loses our mark instead of being removed.
     type: list
     elements: dict
   sandbox:
