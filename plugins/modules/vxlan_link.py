@@ -140,8 +140,8 @@ options:
     elements: str
   adopt:
     description:
-      - Whether to take over a device of that name that does not carry our mark, where O(alias) does. Its alias ends in C(adopted)
-        then, and addresses of others on it stay.
+      - Whether to take over a device of that name that does not carry our mark, where O(alias) does. Its alias ends in
+        C(adopted) then, and addresses of others on it stay.
     type: bool
   entries:
     description: Many devices in one call, with one dump and one batch of messages.
