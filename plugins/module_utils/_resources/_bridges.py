@@ -70,6 +70,7 @@ class Bridge(Entry):
     autoconf: Optional[int] = None
     # As found: an interface index, which a bridge that is put back gets again.
     index: int = field(default=0, compare=False)
+    mtu6: Optional[int] = field(default=None, compare=False)
     # As found, of one that is to go: what hangs on it, and what is set on it, as on a bridge and as on any device.
     ports: Tuple[_ports.Port, ...] = ()
     options: _ports.Values = ()
@@ -182,6 +183,7 @@ class Bridges(Resource[Bridge]):
                 alias,
                 bool(msg["flags"] & _IFF_UP),
                 index=msg["index"],
+                mtu6=_settings.read_mtu6(name),
                 ports=_ports.read_ports(host, msg["index"]) if name in devices else (),
                 options=_ports.read_options(host, msg["index"]) if name in devices else (),
                 kept=_kept.read_kept(host, name, msg["index"], master=True) if name in devices else None,
@@ -254,8 +256,8 @@ class Bridges(Resource[Bridge]):
             attrs.append(("IFLA_IFALIAS", entry.alias or ""))
         index = host.index(entry.name) or 0
         if attrs:
-            with _settings.keeping_mtu6(entry.name, op.before.mtu if op.before is not None else None, entry.mtu):
-                host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+            host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+            _settings.keep_mtu6(host, entry.name, op.before, entry)
         if entry.kept is not None:
             _kept.put_kept(host, entry.name, entry.kept)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.

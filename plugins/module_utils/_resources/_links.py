@@ -285,8 +285,8 @@ class Links(Resource[Link]):
             _kept.put_kept(host, link.name, kept)
         attrs = self._attributes(host, link, changed)
         if attrs:
-            with _settings.keeping_mtu6(link.name, before.mtu if before is not None else None, link.mtu):
-                self._set(host, link.name, {}, attrs)
+            self._set(host, link.name, {}, attrs)
+            _settings.keep_mtu6(host, link.name, before, link)
         if link.localbypass is False and (before is None or "localbypass" in changed):
             self._require_localbypass(host, link.name)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.

@@ -229,6 +229,10 @@ class Nexthops(OnDevice[Nexthop]):
         ]
         return [Op(self.name, found[key], None, early=True) for key in moved]
 
+    def effects(self, ops: Sequence[Op[Nexthop]]) -> Effects:
+        # One that makes way takes its routes along before their device does, which an undo has to know.
+        return Effects(interrupted={op.entry.device for op in ops if op.early and op.entry.device})
+
     def reach(self, spec: Spec[Nexthop], devices: Set[str]) -> Set[str]:
         # Its own are found by their numbers: what is asked for besides is what others have on devices that are shaken.
         return set()

@@ -9,10 +9,10 @@ A new device has the defaults; what others have set on the one before it comes b
 
 from __future__ import annotations
 
-import contextlib
 import os
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import IPV6_MTU
 
 # By their folder and name, with their value.
@@ -54,16 +54,21 @@ def write_settings(device: str, settings: Settings) -> None:
             handle.write(value)
 
 
-@contextlib.contextmanager
-def keeping_mtu6(device: str, before: Optional[int], after: Optional[int]) -> Iterator[None]:
-    """Keep an MTU that somebody gave to IPv6 alone, while a device gets one, which the kernel gives to IPv6 too.
+def read_mtu6(device: str) -> Optional[int]:
+    """The MTU that IPv6 has on a device: the device's own, unless somebody gave it another one. None without IPv6."""
+    value = read_setting("ipv6/conf", device, "mtu")
+    return int(value) if value is not None else None
 
-    @param before: the device's MTU as it was; None for one that is new
+
+def keep_mtu6(host: Host, device: str, before: Any, entry: Any) -> None:
+    """Give IPv6 back the MTU that somebody gave it alone, where the kernel has set it with the device's.
+
+    @param before: the device as it was when its MTU was changed; C(entry) is it as it is, or in an undo is again
     """
-    own = read_setting("ipv6/conf", device, "mtu") if before is not None else None
-    yield
-    if own is not None and int(own) != before and IPV6_MTU <= int(own) <= (after or 0):
-        write_settings(device, (("ipv6/conf/mtu", own),))
+    if before is None or entry.mtu6 is None or entry.mtu6 == (entry.mtu if host.rolling_back else before.mtu):
+        return
+    if IPV6_MTU <= entry.mtu6 <= (entry.mtu or 0):
+        write_settings(device, (("ipv6/conf/mtu", str(entry.mtu6)),))
 
 
 def read_setting(folder: str, device: str, name: str) -> Optional[str]:

@@ -17,7 +17,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, network_of_alias
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
 
 IFF_UP = 1
 DEFAULT_PORT = 8472  # vxlan_port
@@ -116,6 +116,7 @@ class Link(Entry):
     up: Optional[bool] = True
     # As found: the interface index, which a re-created device gets again.
     index: int = field(default=0, compare=False)
+    mtu6: Optional[int] = field(default=None, compare=False)
     # And of one that is to go, what others set on it, and on it as a port of a bridge.
     kept: Optional[_kept.Kept] = None
     port_kept: Optional[_ports.Port] = None
@@ -239,6 +240,7 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
         neigh_suppress=None if suppresses is None else bool(suppresses),
         up=bool(msg["flags"] & IFF_UP),
         index=msg["index"],
+        mtu6=_settings.read_mtu6(name),
         **_ra.read_settings(name),
         **values,
     )
