@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -67,14 +67,16 @@ def _are_plain(section: str, item: Mapping[str, Any]) -> bool:
     entries, suboptions = item.get("entries"), SPECS[section][0].get("entries", {})
     if not isinstance(entries, list) or any(spec["type"] not in _TYPES for spec in suboptions.get("options", {}).values()):
         return False
-    required = [name for name, spec in suboptions["options"].items() if spec.get("required")]
+    required = {name for name, spec in suboptions["options"].items() if spec.get("required")}
     types = {name: _TYPES[spec["type"]] for name, spec in suboptions["options"].items() if "choices" not in spec}
-    return all(
-        isinstance(entry, dict)
-        and all(name in entry for name in required)
-        and all(types.get(name) is value.__class__ for name, value in entry.items())
-        for entry in entries
-    )
+    return all(_is_plain(entry, required, types) for entry in entries)
+
+
+def _is_plain(entry: Any, required: Set[str], types: Mapping[str, Any]) -> bool:
+    if not isinstance(entry, dict) or not required <= entry.keys():
+        return False
+    # In lists, not generators: thousands come here.
+    return False not in [types.get(name) is value.__class__ for name, value in entry.items()]
 
 
 def resource_module(section: str) -> None:

@@ -59,7 +59,9 @@ def listed(
                 raise OverlayError("%s: an entry names no device: %r; set device in it or beside entries" % (section, entry))
             if purge and device:
                 spec.purge_devices.add(device)
-            yield {**entry, "device": device}, entry.get("state") or part.get("state") or "present"
+            # Of thousands none is copied that names its device.
+            item = entry if entry.get("device") else {**entry, "device": device}
+            yield item, entry.get("state") or part.get("state") or "present"
 
 
 def few(sentences: Sequence[str], most: int = 20) -> List[str]:
@@ -155,6 +157,9 @@ def name_of(section: str, item: Mapping[str, Any]) -> str:
 
 def within(section: str, item: Mapping[str, Any], key: str, bounds: Bounds) -> None:
     """Refuse a number that the kernel has no room for; C(key) is the option that names the entry."""
+    if bounds.keys().isdisjoint(item):
+        # As with thousands.
+        return
     for option, (low, high) in bounds.items():
         value = item.get(option)
         if value is not None and not low <= value <= high:

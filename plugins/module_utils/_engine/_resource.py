@@ -189,6 +189,8 @@ class Resource(Generic[E]):
     nothing: Optional[Sequence[Mapping[str, Any]]] = ()
     # Whether it carries out one operation after the other, and none behind one that fails.
     stops = True
+    # Whether its operations are on devices, so that those of others depend on them.
+    shakes = False
     # Whether an entry is replaced by another one without a packet finding neither.
     atomic = False
     # What to do about an errno, where it is not the same for all resources.

@@ -125,10 +125,12 @@ def order(resources: Resources, ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
 
 def effects_of(resources: Resources, ops: Sequence[Op[Any]]) -> Effects:
     """What operations on devices do to what lives on them. Pure."""
+    of: Dict[str, List[Op[Any]]] = {}
+    for op in ops:
+        of.setdefault(op.resource, []).append(op)
     effects = Effects()
     for resource in resources:
-        mine = [op for op in ops if op.resource == resource.name]
-        effects = effects.merged(resource.effects(mine)) if mine else effects
+        effects = effects.merged(resource.effects(of[resource.name])) if resource.name in of else effects
     return effects
 
 
@@ -181,6 +183,8 @@ def prepare(
             read.add(name)
             actual[name] = resource.read(host, spec, resource.reach(spec, devices) | shaken)
             wanted[name] = resource.settle(actual[name], spec)
+            if not resource.shakes:
+                continue
             # A bridge that goes is read once more, with all that hangs on it.
             effects = effects.merged(resource.effects(resource.diff(actual[name], wanted[name])))
             # And what changes in place, and back only with a new device.
@@ -262,7 +266,9 @@ def impacts(resources: Resources, ops: Sequence[Op[Any]]) -> List[Dict[str, str]
     """
     found = []
     by_name = {resource.name: resource for resource in resources}
-    coming = {(op.resource, op.after.label) for op in ops if op.after is not None}
+    # Not of all that comes: thousands come where nothing goes.
+    going = {op.resource for op in ops if op.before is not None}
+    coming = {(op.resource, op.after.label) for op in ops if op.after is not None and op.resource in going}
     for op in ops:
         drops, until = by_name[op.resource].impact(op, coming) if op.before is not None else ("", "")
         if drops:

@@ -152,6 +152,7 @@ def local_addresses(host: Host, device: str) -> List[str]:
 
 class Addresses(OnDevice[Address]):
     name = "address"
+    shakes = True
     atomic = True
     section = "vxlan_link"
 

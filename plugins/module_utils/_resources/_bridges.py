@@ -131,6 +131,7 @@ _OPTIONS: Options = {
 
 class Bridges(Resource[Bridge]):
     name = section = "bridge"
+    shakes = True
     options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:

@@ -59,6 +59,7 @@ _UNTIL_PEERS = "each peer has been converged too"
 
 class Links(Resource[Link]):
     name = section = "vxlan_link"
+    shakes = True
     remedies = {
         "EEXIST": "another device of this host has the same VNI and port, or the name is taken: ip -d link show type vxlan",
         "EAFNOSUPPORT": "local and remote or group have to be of one family",
