@@ -341,7 +341,7 @@ def _named_by_others(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) ->
             *(one.number, one.gateway, one.device, route.dst, route),
             "its gateway itself (via %s dev %s%s)" % (one.gateway, one.device, " onlink" if one.onlink else ""),
         )
-    request = Message(RTM_GETNEXTHOP, 0, nhmsg, {}, [])
+    request = Message(RTM_GETNEXTHOP, 0, nhmsg, {}, [("NHA_GROUPS", True)])
     for row in host.session.rows(request, _ATTRIBUTES, lambda row: "NHA_GROUP" in row):
         group = _decode({}, row)
         for number in sorted({number for number, _device in group.members} & set(its)):
