@@ -21,7 +21,8 @@ class Message:
 
     kind: int
     flags: int
-    cls: Optional[Type[Any]]
+    # None where there is C(raw).
+    cls: Any
     fields: Dict[str, Any] = field(default_factory=dict)
     attrs: Sequence[Tuple[str, Any]] = ()
     raw: bytes = b""

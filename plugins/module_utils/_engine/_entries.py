@@ -84,9 +84,9 @@ class OnDevice(Resource[E]):
     def extra(self, entry: E, spec: Spec[E]) -> bool:
         return getattr(entry, "device", None) in spec.purge_devices
 
-    def surviving(self, actual: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
+    def surviving(self, found: Mapping[Key, E], effects: Effects) -> Dict[Key, E]:
         gone = effects.lost | effects.removed
-        return {key: entry for key, entry in actual.items() if getattr(entry, "device", None) not in gone}
+        return {key: entry for key, entry in found.items() if getattr(entry, "device", None) not in gone}
 
     def apply(self, host: Host, ops: Sequence[Op[E]]) -> List[Failure]:
         failed = host.session.write([self.message(host, op) for op in ops])

@@ -31,8 +31,19 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._message
 )
 
 # For all who talk to the kernel.
-__all__ = ["PYROUTE2_IMPORT_ERROR", "Counters", "Message", "NetlinkError", "Session", "attributes"]
-__all__ += ["ifaddrmsg", "ifinfmsg", "ndmsg", "nhmsg", "rtmsg"]
+__all__ = [
+    "PYROUTE2_IMPORT_ERROR",
+    "Counters",
+    "Message",
+    "NetlinkError",
+    "Session",
+    "attributes",
+    "ifaddrmsg",
+    "ifinfmsg",
+    "ndmsg",
+    "nhmsg",
+    "rtmsg",
+]
 
 # linux/netlink.h, linux/rtnetlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x4, 0x10
@@ -138,7 +149,6 @@ class Session:
         return struct.pack("=IHHII", 16 + len(message.raw), message.kind, flags, self._sequence, 0) + padded
 
     def _encode_whole(self, message: Message, attrs: Sequence[Tuple[str, Any]], flags: int) -> bytes:
-        assert message.cls is not None
         msg = message.cls()
         msg.update(message.fields)
         msg["attrs"] = list(attrs)
@@ -182,7 +192,6 @@ class Session:
 
         @param matters: which of them are given; what changes among the others does not count
         """
-        assert message.cls is not None
         decode = Decoder.of(message.cls, names)
         if matters is None:
             return self._dump(message, decode)
@@ -290,7 +299,6 @@ class Session:
 
 
 def _decode(message: Message, data: bytes) -> Any:
-    assert message.cls is not None
     decoded = message.cls(data)
     decoded.decode()
     return decoded

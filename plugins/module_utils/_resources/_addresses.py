@@ -202,8 +202,8 @@ class Addresses(OnDevice[Address]):
     def extra(self, entry: Address, spec: Spec[Address]) -> bool:
         return super().extra(entry, spec) and not entry.is_link_local and not entry.kept
 
-    def diff(self, actual: Mapping[Key, Address], wanted: Mapping[Key, Address]) -> List[Op[Address]]:
-        ops = super().diff(actual, wanted)
+    def diff(self, found: Mapping[Key, Address], wanted: Mapping[Key, Address]) -> List[Op[Address]]:
+        ops = super().diff(found, wanted)
         # An IPv6 address is on a device once, whatever its length: the old one has to go before the new one comes.
         added = {(op.entry.device, op.entry.address.partition("/")[0]) for op in ops if op.before is None}
         ops = [
@@ -214,9 +214,9 @@ class Addresses(OnDevice[Address]):
         ]
         # Only in an undo: what came to stand before an address that is put back steps behind it again.
         ops += [
-            Op(self.name, actual[key], entry)
+            Op(self.name, found[key], entry)
             for key, entry in wanted.items()
-            if entry.secondary and key in actual and not actual[key].secondary
+            if entry.secondary and key in found and not found[key].secondary
         ]
         # Who comes first stands first.
         return sorted(ops, key=lambda op: op.after is not None and op.after.secondary)

@@ -174,12 +174,12 @@ class Links(Resource[Link]):
     def extra(self, entry: Link, spec: Spec[Link]) -> bool:
         return spec.purge_owned and entry.owned
 
-    def diff(self, actual: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> List[Op[Link]]:
+    def diff(self, found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> List[Op[Link]]:
         # What others set on a device is known of those only that are to go, and then it counts.
-        unknown = {key for key, link in wanted.items() if key in actual and None in (link.kept, actual[key].kept)}
-        actual = {key: _bare(link) if key in unknown else link for key, link in actual.items()}
+        unknown = {key for key, link in wanted.items() if key in found and None in (link.kept, found[key].kept)}
+        found = {key: _bare(link) if key in unknown else link for key, link in found.items()}
         wanted = {key: _bare(link) if key in unknown else link for key, link in wanted.items()}
-        ops = super().diff(actual, wanted)
+        ops = super().diff(found, wanted)
         # Two devices cannot share VNI and port, so a device that takes over another's
         # cannot be made before the other is gone.
         taken = {op.after.tunnel for op in ops if op.after is not None}

@@ -141,8 +141,8 @@ class Neighbours(OnDevice[Neighbour]):
         # Of others' kinds none is: some daemon keeps them, or a hand that knew what it did.
         return super().extra(entry, spec) and bool(entry.state & NUD_PERMANENT) and not entry.proxy
 
-    def surviving(self, actual: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
-        left = super().surviving(actual, effects)
+    def surviving(self, found: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
+        left = super().surviving(found, effects)
         return {key: entry for key, entry in left.items() if entry.proxy or not _goes(entry, effects)}
 
     def shell(self, entries: Iterable[Neighbour]) -> List[str]:

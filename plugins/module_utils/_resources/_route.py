@@ -296,8 +296,7 @@ class Advertised:
 
     def by_router(self, row: Mapping[str, Any]) -> bool:
         """Whether one that is left tells of a router; else it is of an address that is gone, or is to go."""
-        assert self.host is not None
-        return row["proto"] == RA or (slot_of(row)[1], row["RTA_OIF"]) in self._announced(self.host)
+        return self.host is not None and (row["proto"] == RA or (slot_of(row)[1], row["RTA_OIF"]) in self._announced(self.host))
 
     @staticmethod
     def _is_own(host: Host, row: Mapping[str, Any]) -> bool:

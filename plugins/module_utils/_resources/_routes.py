@@ -245,9 +245,9 @@ class Routes(OnDevice[Route]):
     def surviving(self, found: Mapping[Key, Route], effects: Effects) -> Dict[Key, Route]:
         return {key: entry for key, entry in found.items() if _survives(entry, effects)}
 
-    def diff(self, actual: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
+    def diff(self, found: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
-        ops = [op for op in super().diff(actual, wanted) if op.after is None or not op.after.automatic or op.after.trailing]
+        ops = [op for op in super().diff(found, wanted) if op.after is None or not op.after.automatic or op.after.trailing]
         return in_place(join(ops), wanted) if ops else ops
 
     def owned(self, entry: Route) -> bool:
