@@ -126,8 +126,8 @@ DRIFTS: dict[str, tuple[str, dict[str, list[str]]]] = {
         "sed -i s/1450/1400/ /etc/agentless-overlay/boot.sh",
         {
             "boot": [
-                "-try ip link set dev vxlan.88 alias agentless.overlay:demo mtu 1400",
-                "+try ip link set dev vxlan.88 alias agentless.overlay:demo mtu 1450",
+                "-try ip link set dev vxlan.88 mtu 1400",
+                "+try ip link set dev vxlan.88 mtu 1450",
                 "-FLANNEL_MTU=1400",
                 "+FLANNEL_MTU=1450",
             ]

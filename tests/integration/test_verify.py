@@ -158,7 +158,7 @@ def test_another_way_than_planned(fleet: Fleet, undo: list[Callable[[], object]]
     route = fleet.json("docker1", "ip -j route show proto 157")[0]
     gateway = fleet.hosts["docker2"]["ansible_host"]
     undo.append(lambda: fleet.converge("--tags", "converge"))
-    fleet.sh("docker1", f"ip route replace {route['dst']} via {gateway}")
+    fleet.sh("docker1", f"ip route replace {route['dst']} via {gateway} proto 157")
     played, report = fleet.verify()
     assert played.code == 2
     assert ("path", "docker1") in {(item["kind"], item["where"]) for item in report["findings"]}
