@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION
 from ansible_collections.agentless.overlay.plugins.plugin_utils._results import planned
 from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import (
     docker_networks,
@@ -25,7 +25,7 @@ _MODULE = "agentless.overlay.overlay_host"
 
 def _nothing() -> dict[str, Any]:
     """The options of overlay_host that take all that is ours off a host."""
-    return {one.section: list(one.nothing) for one in ORDER if one.options is not None and one.nothing is not None}
+    return {section: list(one.nothing) for section, one in BY_SECTION.items() if one.nothing is not None}
 
 
 class ActionModule(ActionBase):
@@ -85,13 +85,12 @@ class ActionModule(ActionBase):
 
     def _step(self, section: str, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """One section by itself, by its own module where it has one."""
-        resource = next(one for one in ORDER if one.section == section and one.options is not None)
         parts = options[section]
         if section == "boot":
             # This call sees none of the other sections.
-            rest = {name: value for name, value in options.items() if name in {one.section for one in ORDER} - {section}}
+            rest = {name: value for name, value in options.items() if name in BY_SECTION and name != section}
             parts = [{"sections": part.get("sections") or rest} for part in parts]
-        if resource.alone:
+        if BY_SECTION[section].alone:
             calls = [(f"agentless.overlay.{section}", dict(part)) for part in parts]
         else:
             shared = {name: options[name] for name in ("networks",) if name in options}

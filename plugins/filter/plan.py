@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION
 from ansible_collections.agentless.overlay.plugins.plugin_utils._captured import pair, table
 from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import asked, explained, passed
 from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import pair as explain_pair
@@ -55,7 +55,7 @@ def probed_containers(hostvars: Mapping[str, Any], hosts: list[str]) -> dict[str
 
 def section_names(_plan: Mapping[str, Any]) -> list[str]:
     """The sections of a host's part, in the order in which they are carried out."""
-    return [resource.section for resource in ORDER if resource.options is not None]
+    return list(BY_SECTION)
 
 
 class FilterModule:

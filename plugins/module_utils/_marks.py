@@ -17,8 +17,9 @@ ADOPTED = " (adopted)"
 ROUTE_PROTOCOL = 157
 # Where flannel tells other programs its subnet, and we in its place.
 SUBNET_ENV = "/run/flannel/subnet.env"
-# How a file of ours begins that knows comments.
-FILE_HEAD = "# Made by agentless.overlay: the next run of overlay.yml replaces it.\n"
+# What a file of ours says, and how one begins that knows comments.
+MADE = "Made by agentless.overlay: the next run of overlay.yml replaces it."
+FILE_HEAD = "# %s\n" % MADE
 
 
 def network_of_alias(alias: Optional[str]) -> str:

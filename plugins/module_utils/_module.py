@@ -20,10 +20,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._lock im
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options, OverlayError, Sections
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION, ORDER
 
 SPECS: Dict[str, Tuple[Options, Mapping[str, Any]]] = {
-    resource.section: (resource.options, resource.rules) for resource in ORDER if resource.options is not None
+    section: (resource.options or {}, resource.rules) for section, resource in BY_SECTION.items()
 }
 HOST_SPEC: Options = {
     **{section: {"type": "list", "elements": "dict"} for section in SPECS},

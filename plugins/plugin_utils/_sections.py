@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import FILE_HEAD, MARK, SUBNET_ENV
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION
 
 # What is for all: the key of head-end replication in an FDB.
 ZERO_MAC = "00:00:00:00:00:00"
@@ -35,7 +35,7 @@ def host_sections(
     @param adopt: whether to take over what is there under a name of ours and carries no mark
     @param containers: by node and Docker network, the containers that run there, for networks with static: true
     """
-    sections: Sections = {resource.section: [] for resource in ORDER if resource.options is not None}
+    sections: Sections = {section: [] for section in BY_SECTION}
     for section in ("vxlan_link", "route_entry"):
         sections[section].append({"entries": [], "purge": True})
     mine = [network for network in plan["networks"].values() if node in network["nodes"]]

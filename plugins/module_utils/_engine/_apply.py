@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._signals import Interrupted, Shield
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import Transaction, carry_out
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._undo import SHOWN, roll_back
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._undo import roll_back
 
 
 def apply(host: Host, transaction: Transaction) -> None:
@@ -27,9 +28,7 @@ def apply(host: Host, transaction: Transaction) -> None:
             failures, failed = [], "%s came while operations were being carried out" % interruption
             # Its answers to what was being sent are of no use to anybody.
             host.session.close()
-        lines = ["%s; %s" % (failure.op, failure.reason) + _remedy(transaction, failure) for failure in failures[:SHOWN]]
-        if len(failures) > SHOWN:
-            lines.append("and %d more" % (len(failures) - SHOWN))
+        lines = few(["%s; %s" % (failure.op, failure.reason) + _remedy(transaction, failure) for failure in failures])
         try:
             undone = roll_back(host, transaction)
         except Exception as error:  # whatever it is, the first failure has to be told

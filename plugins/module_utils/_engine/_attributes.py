@@ -10,27 +10,31 @@ By number, so that no release of pyroute2 has to know them.
 from __future__ import annotations
 
 import struct
-from typing import Dict, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 # Number and value.
 Raw = Tuple[int, bytes]
 
 _HEADER = struct.Struct("=HH")
-_NESTED, _TYPE = 0x8000, 0x3FFF
+# Beside its number an attribute may say that others are in it.
+_NESTED, NUMBER = 0x8000, 0x3FFF
 # family, type, index, flags, change (struct ifinfomsg)
 IFINFO = struct.Struct("=BxHiII")
 
 
-def split(data: bytes, start: int = 0) -> List[Raw]:
-    """The attributes from an offset on, in their order."""
-    found = []
+def walk(data: bytes, start: int = 0) -> Iterator[Tuple[int, int, bytes]]:
+    """From an offset on, where each attribute begins, its number with what the kernel sets beside it, and its value."""
     while start + 4 <= len(data):
         length, kind = _HEADER.unpack_from(data, start)
         if length < 4:
-            break
-        found.append((kind & _TYPE, data[start + 4 : start + length]))
+            return
+        yield start, kind, data[start + 4 : start + length]
         start += (length + 3) & ~3
-    return found
+
+
+def split(data: bytes, start: int = 0) -> List[Raw]:
+    """The attributes from an offset on, in their order."""
+    return [(kind & NUMBER, value) for _start, kind, value in walk(data, start)]
 
 
 def by_number(data: bytes, start: int = 0) -> Dict[int, bytes]:

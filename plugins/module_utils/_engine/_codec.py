@@ -9,7 +9,9 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
+
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._attributes import NUMBER, walk
 
 
 @dataclass
@@ -125,7 +127,6 @@ _UNPACKERS: Dict[str, Callable[[bytes], Any]] = {
     "flag": bytes,
     "cdata": bytes,
 }
-_ATTRIBUTE = struct.Struct("=HH")
 
 
 class Decoder:
@@ -161,19 +162,11 @@ class Decoder:
             for name, convert, place in layout.known:
                 row[name] = convert(parts[place])
             return row
-        for _offset, number, value in _attributes_of(data, 16 + self.header.size):
-            known = self.attributes.get(number & 0x3FFF)
+        for _offset, number, value in walk(data, 16 + self.header.size):
+            known = self.attributes.get(number & NUMBER)
             if known is not None:
                 row[known[0]] = known[1](value)
         return row
-
-
-def _attributes_of(data: bytes, offset: int) -> Iterator[Tuple[int, int, bytes]]:
-    """Where each attribute of a message begins, its number and its value."""
-    while offset + 4 <= len(data):
-        length, number = _ATTRIBUTE.unpack_from(data, offset)
-        yield offset, number, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3 or 4
 
 
 @dataclass
@@ -194,12 +187,12 @@ class _Layout:
         code, known = "=16x" + decoder.header.format[1:], []
         heads: List[bytes] = []
         end = 16 + decoder.header.size
-        for offset, number, value in _attributes_of(data, end):
+        for offset, number, value in walk(data, end):
             code += "%dx4s%ds" % (offset - end, len(value))
             place, end = len(decoder.fields) + 2 * len(heads) + 1, offset + 4 + len(value)
             heads.append(data[offset : offset + 4])
-            if number & 0x3FFF in decoder.attributes:
-                known.append((*decoder.attributes[number & 0x3FFF], place))
+            if number & NUMBER in decoder.attributes:
+                known.append((*decoder.attributes[number & NUMBER], place))
         return cls(struct.Struct(code), tuple(heads), known)
 
 

@@ -11,30 +11,16 @@ C(_attributes) with what the kernel sets beside them, so that nothing changes on
 from __future__ import annotations
 
 import struct
-from typing import Collection, Iterable, Iterator, List, Tuple
+from typing import Collection, Iterable, List, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._attributes import pack
-
-_HEAD = struct.Struct("=HH")
-# Beside its number an attribute may say that others are in it.
-_NUMBER = 0x3FFF
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._attributes import NUMBER, pack, walk
 
 Attribute = Tuple[int, bytes]
 
 
 def split(raw: bytes, header: int) -> Tuple[bytes, List[Attribute]]:
     """The structure, which has C(header) bytes, and the attributes behind it. Pure."""
-    return raw[:header], list(_attributes(raw[header:]))
-
-
-def _attributes(data: bytes) -> Iterator[Attribute]:
-    offset = 0
-    while offset + 4 <= len(data):
-        length, number = _HEAD.unpack_from(data, offset)
-        if length < 4:
-            return
-        yield number, data[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
+    return raw[:header], [(number, value) for _start, number, value in walk(raw, header)]
 
 
 def join(head: bytes, attrs: Iterable[Attribute]) -> bytes:
@@ -44,12 +30,12 @@ def join(head: bytes, attrs: Iterable[Attribute]) -> bytes:
 
 def less(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute]:
     """Without some attributes: what the kernel only tells, and what comes and goes. Pure."""
-    return [attr for attr in attrs if attr[0] & _NUMBER not in numbers]
+    return [attr for attr in attrs if attr[0] & NUMBER not in numbers]
 
 
 def only(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute]:
     """Some attributes, where the kernel refuses those that it does not know. Pure."""
-    return [attr for attr in attrs if attr[0] & _NUMBER in numbers]
+    return [attr for attr in attrs if attr[0] & NUMBER in numbers]
 
 
 def at_device(raw: bytes, index: int) -> bytes:
@@ -59,9 +45,9 @@ def at_device(raw: bytes, index: int) -> bytes:
 
 def put(attrs: Iterable[Attribute], number: int, value: bytes) -> List[Attribute]:
     """With another value of an attribute that is there. Pure."""
-    return [(one, value if one & _NUMBER == number else old) for one, old in attrs]
+    return [(one, value if one & NUMBER == number else old) for one, old in attrs]
 
 
 def get(attrs: Iterable[Attribute], number: int) -> bytes:
     """An attribute's value; empty where it is not there. Pure."""
-    return next((value for one, value in attrs if one & _NUMBER == number), b"")
+    return next((value for one, value in attrs if one & NUMBER == number), b"")

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Key, Op, Resource
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import (
@@ -24,7 +25,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._transac
     plan,
 )
 
-SHOWN = 20  # lines in a message
 # What the kernel takes along with what is undone, a second look finds: a port whose device was not there yet.
 _PASSES = 3
 # The seconds within which the kernel sees that a device has lost its carrier (net/core/link_watch.c).
@@ -104,5 +104,4 @@ def tell(ops: Sequence[Op[Any]], failures: Sequence[Failure], unread: Dict[str, 
     lines += forgone
     if not lines:
         return "What was done before was undone; the host is as it was."
-    more = ["and %d more" % (len(lines) - SHOWN)] if len(lines) > SHOWN else []
-    return "What was done before was undone, but for this: %s." % ". ".join(lines[:SHOWN] + more)
+    return "What was done before was undone, but for this: %s." % ". ".join(few(lines))

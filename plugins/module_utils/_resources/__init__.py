@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Resource
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Addresses
@@ -46,3 +46,5 @@ ORDER: Tuple[Resource[Any], ...] = (
     DaemonJson(),
     DockerNetworks(),
 )
+# Each section of options, with the resource that gives its argument spec.
+BY_SECTION: Dict[str, Resource[Any]] = {one.section: one for one in ORDER if one.options is not None}

@@ -26,6 +26,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import FILE_HEAD, MADE
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
     File,
     read_file,
@@ -34,9 +35,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._file
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import kept
 
-_MADE = "Made by agentless.overlay: the next run of overlay.yml replaces it."
-_HEAD = "# %s\n" % _MADE
-_XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % _MADE
+_XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % MADE
 # From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
 Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[int]], Any]]
 
@@ -84,10 +83,10 @@ MANAGERS: Tuple[Manager, ...] = (
         {
             # On its next start it would remove every route and next hop that it did not make.
             "/etc/systemd/networkd.conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
-                _HEAD + "[Network]\nManageForeignRoutes=no\nManageForeignNextHops=no\n"
+                FILE_HEAD + "[Network]\nManageForeignRoutes=no\nManageForeignNextHops=no\n"
             ),
             "/etc/systemd/network/10-agentless-overlay.network": lambda tunnels, devices, ports: (
-                devices and _HEAD + "[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n" % " ".join(devices)
+                devices and FILE_HEAD + "[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n" % " ".join(devices)
             ),
         },
     ),
@@ -97,7 +96,7 @@ MANAGERS: Tuple[Manager, ...] = (
         ("udevadm", "control", "--reload"),
         {
             "/etc/systemd/network/10-agentless-overlay.link": lambda tunnels, devices, ports: (
-                devices and _HEAD + "[Match]\nOriginalName=%s\n\n[Link]\nMACAddressPolicy=none\n" % " ".join(devices)
+                devices and FILE_HEAD + "[Match]\nOriginalName=%s\n\n[Link]\nMACAddressPolicy=none\n" % " ".join(devices)
             ),
         },
     ),
@@ -108,7 +107,7 @@ MANAGERS: Tuple[Manager, ...] = (
         {
             "/etc/NetworkManager/conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
                 devices
-                and _HEAD
+                and FILE_HEAD
                 + "[device-agentless-overlay]\nmatch-device=%s\nmanaged=0\n"
                 % ",".join("interface-name:" + device for device in devices)
             ),
