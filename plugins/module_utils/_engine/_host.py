@@ -50,16 +50,20 @@ class Host:
     def index(self, device: str) -> Optional[int]:
         """The interface index of a device, or None where there is none."""
         if device not in self.indexes:
-            found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
-            self.indexes[device] = found["index"] if found is not None else None
-            if found is not None:
-                self.aliases.setdefault(found["index"], attributes(found).get("IFLA_IFALIAS") or "")
+            self.link(device)
         return self.indexes[device]
+
+    def link(self, device: str) -> Any:
+        """A device as the kernel tells it now, decoded; None where there is none."""
+        found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
+        self.indexes[device] = found["index"] if found is not None else None
+        if found is not None:
+            self.aliases.setdefault(found["index"], attributes(found).get("IFLA_IFALIAS") or "")
+        return found
 
     def vxlan(self, device: str) -> Dict[str, Any]:
         """The vxlan attributes that a device has now, as C(vxlan_data) gives them."""
-        found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
-        self.indexes[device] = found["index"] if found is not None else None
+        found = self.link(device)
         return vxlan_data(found) if found is not None else {}
 
     def name(self, index: int) -> str:

@@ -39,7 +39,7 @@ def only(attrs: Iterable[Attribute], numbers: Collection[int]) -> List[Attribute
 
 
 def at_device(raw: bytes, index: int) -> bytes:
-    """A neighbour or an FDB entry on the device with an interface index. Pure."""
+    """A neighbour, an FDB entry or an address on the device with an interface index. Pure."""
     return raw[:4] + struct.pack("=i", index) + raw[8:]
 
 

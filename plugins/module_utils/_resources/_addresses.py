@@ -16,7 +16,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _attributes
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _attributes, _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -129,15 +129,21 @@ def keep_secondaries(devices: Iterable[str]) -> Iterator[None]:
                 handle.write(value)
 
 
+def _told_of(host: Host, index: int) -> List[bytes]:
+    """What the kernel tells of each address of a device."""
+    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
+    # One that does not know of the filter tells of all.
+    return [raw for raw in raws if _HEADER.unpack_from(raw)[4] == index]
+
+
 def leave_groups(host: Host, index: int) -> None:
     """Before a device goes: remove its addresses that are groups it has joined.
 
     The kernel would remember that it has, and refuse to join again on the device that takes its place.
     """
-    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
-    for raw in raws:
+    for raw in _told_of(host, index):
         flags = struct.unpack("=I", _attributes.by_number(raw, _HEADER.size).get(_FLAGS, bytes(4)))[0]
-        if _HEADER.unpack_from(raw)[4] == index and flags & _AUTOJOIN:
+        if flags & _AUTOJOIN:
             host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
 
 
@@ -146,8 +152,7 @@ def local_addresses(host: Host, device: str) -> List[str]:
     index = host.index(device)
     if index is None:
         return []
-    raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
-    return [_decode(device, raw).address.partition("/")[0] for raw in raws if _HEADER.unpack_from(raw)[4] == index]
+    return [_decode(device, raw).address.partition("/")[0] for raw in _told_of(host, index)]
 
 
 class Addresses(OnDevice[Address]):
@@ -190,9 +195,8 @@ class Addresses(OnDevice[Address]):
                 continue
             # What was somebody else's keeps what others have on it.
             keeps = device in spec.purge_devices and host.alias(index).endswith(ADOPTED)
-            request = Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index))
-            for raw in host.session.dump_raw(request):
-                if _HEADER.unpack_from(raw)[4] != index or _is_temporary(raw):
+            for raw in _told_of(host, index):
+                if _is_temporary(raw):
                     continue
                 entry = replace(_decode(device, raw), kept=keeps)
                 if entry.key in spec.present or not _is_kernels(host, entry):
@@ -251,7 +255,7 @@ class Addresses(OnDevice[Address]):
         entry, index = op.entry, host.index(op.entry.device) or 0
         kind, how = (RTM_DELADDR, 0) if op.after is None else (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
         if entry.raw:
-            return Message(kind, how, None, raw=entry.raw[:4] + struct.pack("=I", index) + entry.raw[8:])
+            return Message(kind, how, None, raw=_raw.at_device(entry.raw, index))
         address, length = entry.address.split("/")
         fields = {
             "family": socket.AF_INET6 if ":" in address else socket.AF_INET,

@@ -15,8 +15,6 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import Bounds, mac_of, name_of, within
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    NLM_F_CREATE,
-    NLM_F_EXCL,
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
@@ -28,7 +26,6 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Coming,
     Effects,
-    Entry,
     Failure,
     Key,
     Op,
@@ -38,12 +35,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, network_of_alias
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
+    Device,
     DeviceSpec,
     given_up,
+    make_device,
     remembering,
     strangers,
     wrong_kinds,
@@ -57,7 +56,7 @@ _BOUNDS: Bounds = {"mtu": (68, 65535)}
 
 
 @dataclass(frozen=True)
-class Bridge(Entry):
+class Bridge(Device):
     """A bridge; what is None is not asked for. Without a MAC of its own it takes that of a port."""
 
     name: str
@@ -79,14 +78,6 @@ class Bridge(Entry):
     @property
     def key(self) -> Key:
         return (self.name,)
-
-    @property
-    def owned(self) -> bool:
-        return (self.alias or "").startswith(MARK)
-
-    @property
-    def overlay(self) -> str:
-        return network_of_alias(self.alias)
 
     def same(self, wanted: Bridge) -> bool:
         settings = {
@@ -246,7 +237,8 @@ class Bridges(Resource[Bridge]):
             host.indexes[entry.name] = None
             return
         if op.before is None:
-            _make(host, entry)
+            mac = [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
+            make_device(host, entry, entry.index, [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]}), *mac])
         # The same MAC once more would take the neighbours along as well as another one.
         same = op.before is None or op.before.mac == entry.mac
         attrs: List[Any] = [("IFLA_ADDRESS", entry.mac)] if entry.mac and not same else []
@@ -270,17 +262,3 @@ class Bridges(Resource[Bridge]):
         if entry.options:
             _ports.put_options(host, index, entry.options)
             _ports.put_ports(host, entry.name, entry.ports)
-
-
-def _make(host: Host, entry: Bridge) -> None:
-    """Make a bridge."""
-    create = [("IFLA_IFNAME", entry.name), ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
-    create += [("IFLA_ADDRESS", entry.mac)] if entry.mac else []
-    messages = [Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": entry.index}, create)]
-    if entry.alias:
-        # The kernel gives no alias to a device that it makes. In one call, so that there never is one without our mark.
-        named = [("IFLA_IFNAME", entry.name), ("IFLA_IFALIAS", entry.alias)]
-        messages.append(Message(RTM_NEWLINK, 0, ifinfmsg, {}, named))
-    for _number, error in sorted(host.session.write(messages).items()):
-        raise error
-    host.indexes.pop(entry.name, None)

@@ -12,8 +12,6 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, name_of, need
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    NLM_F_CREATE,
-    NLM_F_EXCL,
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
@@ -37,6 +35,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
+    make_device,
     remembering,
     strangers,
     wrong_kinds,
@@ -112,11 +111,9 @@ class Links(Resource[Link]):
         found: Dict[Key, Link] = {}
         links = []
         for device in sorted(self.devices(spec) | devices):
-            msg = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
-            host.indexes[device] = msg["index"] if msg is not None else None
+            msg = host.link(device)
             if msg is not None:
                 links.append(msg)
-                host.aliases.setdefault(msg["index"], attributes(msg).get("IFLA_IFALIAS") or "")
         if spec.purge_owned:
             seen = {msg["index"] for msg in links}
             for msg in self._all(host):
@@ -302,16 +299,9 @@ class Links(Resource[Link]):
     def _make(self, host: Host, link: Link, index: int) -> None:
         """Make a device, in the place of one that is there."""
         # Before that is removed: this may find that there is no such underlay device.
-        attrs = [("IFLA_IFNAME", link.name), _info(encode_data(host, link)), *self._device(link, ("mac", "mtu"))]
+        attrs = [_info(encode_data(host, link)), *self._device(link, ("mac", "mtu"))]
         self._delete(host, link.name)
-        messages = [Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, attrs)]
-        if link.alias is not None:
-            # The kernel gives no alias to a device that it makes. In one call, so that there never is one without our mark.
-            named = [("IFLA_IFNAME", link.name), ("IFLA_IFALIAS", link.alias)]
-            messages.append(Message(RTM_NEWLINK, 0, ifinfmsg, {}, named))
-        for _number, error in sorted(host.session.write(messages).items()):
-            raise error
-        del host.indexes[link.name]
+        make_device(host, link, index, attrs)
 
     def _attributes(self, host: Host, link: Link, changed: Sequence[str]) -> List[Any]:
         """What is not vxlan's own of some options."""

@@ -7,11 +7,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Collection, Dict, Iterator, Mapping, Set
+from typing import Any, Collection, Dict, Iterator, Mapping, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import E, Key, Spec
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import ADOPTED
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_NEWLINK,
+    Message,
+    ifinfmsg,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import E, Entry, Key, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import ADOPTED, MARK, network_of_alias
+
+
+@dataclass(frozen=True)
+class Device(Entry):
+    """A device that carries our mark in its alias, where it is ours."""
+
+    name: str
+
+    @property
+    def mark(self) -> str:
+        """Its alias; empty where it has none."""
+        return getattr(self, "alias", None) or ""
+
+    @property
+    def owned(self) -> bool:
+        return self.mark.startswith(MARK)
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it was somebody else's."""
+        return self.mark.endswith(ADOPTED)
+
+    @property
+    def overlay(self) -> str:
+        return network_of_alias(self.mark)
+
+
+def make_device(host: Host, entry: Device, index: int, attrs: Sequence[Tuple[str, Any]]) -> None:
+    """Make a device, with its alias."""
+    name = ("IFLA_IFNAME", entry.name)
+    messages = [Message(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, ifinfmsg, {"index": index}, [name, *attrs])]
+    if entry.mark:
+        # The kernel gives no alias to a device that it makes. In one call, so that there never is one without our mark.
+        messages.append(Message(RTM_NEWLINK, 0, ifinfmsg, {}, [name, ("IFLA_IFALIAS", entry.mark)]))
+    for _number, error in sorted(host.session.write(messages).items()):
+        raise error
+    host.indexes.pop(entry.name, None)
 
 
 @dataclass
@@ -26,7 +70,7 @@ def remembering(found: Mapping[Key, Any], spec: Spec[Any]) -> Spec[Any]:
     taken: Dict[Key, Any] = {
         key: replace(entry, alias="%s%s" % (entry.alias, ADOPTED))
         for key, entry in spec.present.items()
-        if key in found and entry.owned and (not found[key].owned or found[key].alias.endswith(ADOPTED))
+        if key in found and entry.owned and (not found[key].owned or found[key].adopted)
     }
     return replace(spec, present={**spec.present, **taken}) if taken else spec
 
@@ -36,7 +80,7 @@ def given_up(found: Mapping[Key, Any], wanted: Dict[Key, Any], spec: Spec[Any]) 
     left = {
         key: replace(entry, alias="")
         for key, entry in found.items()
-        if key not in wanted and key not in spec.absent and (entry.alias or "").endswith(ADOPTED)
+        if key not in wanted and key not in spec.absent and entry.adopted
     }
     return {**wanted, **left}
 

@@ -10,10 +10,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_GETLINK,
-    Message,
     attributes,
-    ifinfmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Key, Op
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, must_recreate
@@ -53,5 +50,5 @@ def too_large(host: Host, found: Mapping[Key, Link], wanted: Mapping[Key, Link])
 
 def _mtu(host: Host, device: str) -> Optional[int]:
     """None where there is no such device."""
-    found = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
+    found = host.link(device)
     return attributes(found)["IFLA_MTU"] if found is not None else None

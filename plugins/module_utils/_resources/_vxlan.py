@@ -14,10 +14,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, OverlayError
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Key, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
-from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK, network_of_alias
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import Device
 
 IFF_UP = 1
 DEFAULT_PORT = 8472  # vxlan_port
@@ -77,7 +77,7 @@ def _differs(option: str, found: Any, wanted: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Link(Entry):
+class Link(Device):
     """A vxlan device; what is None is not asked for, or not told by the kernel."""
 
     name: str
@@ -128,14 +128,6 @@ class Link(Entry):
     @property
     def needs(self) -> Tuple[Optional[str], ...]:
         return (self.dev, self.master)
-
-    @property
-    def owned(self) -> bool:
-        return (self.alias or "").startswith(MARK)
-
-    @property
-    def overlay(self) -> str:
-        return network_of_alias(self.alias)
 
     @property
     def tunnel(self) -> Tuple[Optional[int], int, bool]:
