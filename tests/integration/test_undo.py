@@ -317,13 +317,14 @@ class Dice(random.Random):
         names = [item["ifname"] for item in links if item["ifname"].startswith(("br.", "vx."))]
         bridges = [name for name in names if name.startswith("br.")]
         commands = []
+        # A network for each device: of several routes in one place not every order can be put back, which is refused.
         for name in names:
-            n = self.randrange(9)
+            n = int(name[-1]) + 4 * name.startswith("br.")
             commands += self.sample(
                 [
                     f"ip route append 172.16.{n}.0/24 dev {name} metric 5 proto static",
                     f"ip -6 route append fd16:{n}::/64 dev {name} metric 5 proto static",
-                    f"ip -6 route append fd17::/64 dev {name}; ip -6 route append fd17::/64 dev eth0",
+                    f"ip -6 route append fd17:{n}::/64 dev eth0; ip -6 route append fd17:{n}::/64 dev {name}",
                     f"ip neigh replace 172.16.{n}.9 lladdr 02:00:00:00:16:0{n} dev {name} nud permanent",
                 ],
                 self.randrange(4),
