@@ -29,6 +29,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import
 PLANS = int(os.environ.get("OVERLAY_PLANS", "20"))
 # What a boot does not put back, or what a namespace cannot have for itself.
 ELSEWHERE = {"managers", "files", "units", "boot", "docker_bip", "docker_network"}
+LINK = {"name": "vx", "vni": 8, "local": "10.1.1.1", "port": 4789}
 BOOLEANS = (
     *("ttl_inherit", "learning", "udpcsum", "udp6zerocsumtx", "udp6zerocsumrx", "gbp", "proxy", "rsc"),
     *("l2miss", "l3miss", "localbypass"),
@@ -225,11 +226,14 @@ class watched:
     ("sections", "words"),
     [
         ({"vxlan_link": [{"name": "vx", "vni": 8, "tos": 184, "dev": "eth9.7", "group": "239.1.1.1"}]}, ""),
-        ({"vxlan_link": [{"name": "vx", "vni": 8, "ttl": 300}]}, "TTL must be <= 255"),
+        ({"vxlan_link": [{**LINK, "flowlabel": 7}]}, "only applies to IPv6 VXLAN devices"),
         ({"route_entry": [{"dst": "10.88.2.0/24", "gateway": "10.1.1.2"}]}, ""),
         ({"route_entry": [{"dst": "fd00::/64", "gateway": "fd65::2", "device": "eth9", "src": "fd65::1"}]}, ""),
         ({"route_entry": [{"dst": "10.88.2.0/24", "gateway": "10.1.1.2", "table": 7, "src": "10.1.1.1"}]}, ""),
-        ({"fdb_entry": [{"device": "vx", "mac": "02:00:00:00:00:01", "dst": "10.1.1.1", "vni": 2**25}]}, "by: bridge"),
+        (
+            {"vxlan_link": [LINK], "fdb_entry": [{"device": "vx", "mac": "02:00:00:00:00:01", "dst": "fd00::1"}]},
+            "by: bridge",
+        ),
         ({"sysctl": [{"name": "net.ipv4.conf.nothing/7.forwarding", "value": 1}]}, ""),
         ({"files": [{"path": "/run/nobody/writes/this", "content": "x"}]}, ""),
         (

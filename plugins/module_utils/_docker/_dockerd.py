@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 
 _NOBODY = 65534
-_NEEDS_ROOT = "needs to be started with root privileges"
+# 20.10.5 stops there, 20.10.24 adds "privileges" (moby, cmd/dockerd/daemon.go).
+_NEEDS_ROOT = "needs to be started with root"
 
 
 @contextlib.contextmanager
@@ -55,7 +56,7 @@ def judge(host: Host, release: Tuple[int, int], text: str, pid: Optional[int]) -
     """
     judges = release >= (23, 0)
     # Before 23.0 there is no --validate. Without privileges it reads its configuration, and ends at "needs to be started with
-    # root privileges" before it touches anything (20.10.24, by strace). Others that are nobody could read it meanwhile.
+    # root" before it touches anything (20.10.24, by strace). Others that are nobody could read it meanwhile.
     before = [] if judges else ["setpriv", "--reuid=%d" % _NOBODY, "--regid=%d" % _NOBODY, "--clear-groups"]
     for program in [*before[:1], "dockerd"]:
         if shutil.which(program) is None:
