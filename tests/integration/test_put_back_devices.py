@@ -82,8 +82,8 @@ def still(item: Any) -> Any:
 
 
 def told(namespace: Namespace, command: str) -> Any:
-    """What a command says: of JSON what stays, of lines all."""
-    said = namespace.sh(command, check=False)
+    """What a command says: of JSON what stays, of lines all but what an address is until the kernel has looked at it."""
+    said = namespace.sh(command, check=False).replace(" tentative", "")
     if not said.startswith("["):
         return sorted(said.splitlines())
     head, _end, rest = said.partition("\n")
