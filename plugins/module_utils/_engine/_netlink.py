@@ -184,22 +184,28 @@ class Session:
         return self._dump(message, lambda data: _decode(message, data))
 
     def rows(
-        self, message: Message, names: Sequence[str], matters: Optional[Callable[[Dict[str, Any]], bool]] = None
+        self,
+        message: Message,
+        names: Sequence[str],
+        matters: Optional[Callable[[Dict[str, Any]], bool]] = None,
+        passes: Optional[Callable[[bytes], bool]] = None,
     ) -> List[Dict[str, Any]]:
         """The same with only the header's fields and the attributes of these names, for what there are thousands of.
 
         And as C(raw) all of it that follows the netlink header.
 
         @param matters: which of them are given; what changes among the others does not count
+        @param passes: which of them are looked at, by their bytes, where these tell already
         """
         decode = Decoder.of(message.cls, names)
-        if matters is None:
+        if matters is None and passes is None:
             return self._dump(message, decode)
-        chosen = matters
 
         def one(data: bytes) -> Optional[Dict[str, Any]]:
+            if passes is not None and not passes(data):
+                return None
             row = decode(data)
-            return row if chosen(row) else None
+            return row if matters is None or matters(row) else None
 
         return self._dump(message, one)
 

@@ -35,7 +35,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ndmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Entry, Key, Op, Options, Spec
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
+    Entry,
+    Key,
+    Op,
+    Options,
+    Spec,
+    make_entry,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 
 AF_BRIDGE = 7
@@ -151,7 +159,8 @@ class Fdb(OnDevice[FdbEntry]):
             mac, dst = mac_of(self.name, item, "mac"), address_of(self.name, item, "dst")
             need(self.name, item, "dst", dst, state)
             within(self.name, item, "mac", _BOUNDS)
-            entry = FdbEntry(item["device"], mac or "", dst, item.get("port"), item.get("vni"))
+            named = {"port": item.get("port"), "vni": item.get("vni"), "src_vni": None}
+            entry = make_entry(FdbEntry, device=item["device"], mac=mac or "", dst=dst, **named)
             spec.add(entry, state, self.name)
         return spec
 
@@ -240,8 +249,19 @@ def _decode(host: Host, device: str, home: Home, row: Mapping[str, Any]) -> FdbE
     if via or src_vni is not None or nhid or row["state"] != NUD_PERMANENT or row["flags"] != NTF_SELF:
         head, attrs = _raw.split(row["raw"], _HEADER.size)
         raw = _raw.join(head, _raw.less(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
-    mac, dst, port, vni = row["NDA_LLADDR"], row.get("NDA_DST"), row.get("NDA_PORT"), row.get("NDA_VNI")
-    return FdbEntry(device, mac, dst, port, vni, host.name(via) if via else None, src_vni, nhid, raw, home)
+    return make_entry(
+        FdbEntry,
+        device=device,
+        mac=row["NDA_LLADDR"],
+        dst=row.get("NDA_DST"),
+        port=row.get("NDA_PORT"),
+        vni=row.get("NDA_VNI"),
+        via=host.name(via) if via else None,
+        src_vni=src_vni,
+        nhid=nhid,
+        raw=raw,
+        home=home,
+    )
 
 
 def _at_home(found: Mapping[Key, FdbEntry], spec: FdbSpec) -> Spec[FdbEntry]:

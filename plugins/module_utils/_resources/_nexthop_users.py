@@ -22,6 +22,11 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._rout
     decode_route,
 )
 
+# What struct rtmsg says of a table whose number it has no room for (RT_TABLE_COMPAT).
+_MORE = 252
+# Behind struct nlmsghdr; table, protocol, scope and type are its bytes 4 to 7.
+_RTMSG = 16
+
 
 def routes_by(host: Host, numbers: Collection[int], tables: Set[int]) -> List[Route]:
     """The routes of any table that name one of some nexthop objects, less ours, which are in C(tables)."""
@@ -29,14 +34,14 @@ def routes_by(host: Host, numbers: Collection[int], tables: Set[int]) -> List[Ro
     # Of an IPv6 gateway IPv4 routes may be too.
     named = set(numbers)
 
-    def is_others(row: Mapping[str, Any]) -> bool:
-        if row.get("RTA_NH_ID") not in named:
-            return False
-        # As nearly all of them are; these need not be decoded.
-        plain = row["proto"] == ROUTE_PROTOCOL and row["type"] == RTN_UNICAST and "RTA_MULTIPATH" not in row
-        return not plain or row.get("RTA_TABLE", row["table"]) not in tables
+    def may_be_others(data: bytes) -> bool:
+        # Nearly all of them are ours, in a table with a number that has room in struct rtmsg; these need not be decoded.
+        table, protocol, _scope, kind = data[_RTMSG + 4 : _RTMSG + 8]
+        return protocol != ROUTE_PROTOCOL or kind != RTN_UNICAST or table not in tables or table == _MORE
 
-    if not host.session.rows(request, ("RTA_NH_ID", "RTA_TABLE", "RTA_MULTIPATH"), is_others):
-        return []
-    found = [decode_route(host, row) for row in host.session.rows(request, ATTRIBUTES, is_others)]
+    def is_named(row: Mapping[str, Any]) -> bool:
+        return row.get("RTA_NH_ID") in named
+
+    rows = host.session.rows(request, ATTRIBUTES, is_named, may_be_others)
+    found = [decode_route(host, row) for row in rows]
     return [one for one in found if not (one.ours and one.table in tables)]

@@ -40,6 +40,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Op,
     Sections,
     Spec,
+    make_entry,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
@@ -191,8 +192,13 @@ class Nexthops(OnDevice[Nexthop]):
     @staticmethod
     def of(routes: Iterable[Any]) -> Dict[Key, Nexthop]:
         """The nexthops that routes name."""
-        found = (Nexthop(route.nexthop, route.device, route.gateway, route.onlink) for route in routes if route.nexthop)
-        return {entry.key: entry for entry in found}
+        return {
+            (route.nexthop,): make_entry(
+                Nexthop, number=route.nexthop, device=route.device, gateway=route.gateway, onlink=route.onlink
+            )
+            for route in routes
+            if route.nexthop
+        }
 
     def read(self, host: Host, spec: Spec[Nexthop], devices: Set[str]) -> Dict[Key, Nexthop]:
         numbers = {key[0] for key in spec.present}
@@ -358,7 +364,7 @@ def _decode(singles: Mapping[int, str], row: Mapping[str, Any]) -> Nexthop:
     number, gateway, protocol = row["NHA_ID"], row.get("NHA_GATEWAY", ""), row["protocol"]
     device, onlink = singles.get(number), bool(row["flags"] & RTNH_F_ONLINK)
     if protocol == ROUTE_PROTOCOL and device and gateway and "NHA_ENCAP_TYPE" not in row:
-        return Nexthop(number, device, gateway, onlink)
+        return make_entry(Nexthop, number=number, device=device, gateway=gateway, onlink=onlink)
     head, attrs = _raw.split(row["raw"], _HEADER.size)
     family, _scope, protocol, _resvd, flags = _HEADER.unpack(head)
     raw = _raw.join(_HEADER.pack(family, 0, protocol, 0, flags & RTNH_F_ONLINK), _raw.only(attrs, _TAKEN))

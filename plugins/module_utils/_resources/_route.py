@@ -27,7 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     ifaddrmsg,
     rtmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op, make_entry
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._onlink import RTNH_F_ONLINK
 
@@ -177,11 +177,23 @@ def decode_route(host: Host, row: Mapping[str, Any]) -> Route:
         device = over[0] if len(set(over)) == 1 else None
         # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
         _over, gateway, onlink = host.nexthops.get(number, ((), None, False))
-    route = Route(
-        *(dst, device or None, gateway or None, onlink, row.get("RTA_PREFSRC"), metric, table),
-        *(row["proto"], row["scope"], tos, row["type"], number),
+    route = make_entry(
+        Route,
+        dst=dst,
+        device=device or None,
+        gateway=gateway or None,
+        onlink=onlink,
+        src=row.get("RTA_PREFSRC"),
+        metric=metric,
+        table=table,
+        protocol=row["proto"],
+        scope=row["scope"],
+        tos=tos,
+        kind=row["type"],
+        nexthop=number,
         over=over if len(over) > 1 else (),
         several=several and not number,
+        twin=0,
     )
     # Ours have no metrics of their own, but somebody may have given them some.
     return (

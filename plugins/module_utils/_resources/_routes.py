@@ -38,6 +38,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Options,
     Spec,
     devices_of,
+    make_entry,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
@@ -49,6 +50,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._rout
     KERNEL,
     METRIC6,
     RTM_F_CLONED,
+    RTN_UNICAST,
     TABLE_MAIN,
     Advertised,
     Route,
@@ -140,19 +142,27 @@ class Routes(OnDevice[Route]):
         for item, state in listed(sections, self.section, reach, "gateway", begin):
             dst, gateway = network_of(self.name, item, "dst"), address_of(self.name, item, "gateway")
             onlink = bool(item.get("onlink"))
+            src = address_of(self.name, item, "src") if item.get("src") else None
             within(self.name, item, "dst", _BOUNDS)
-            one_family(self.name, item, "dst", "gateway", "src")
-            entry = Route(
+            if src or (":" in (gateway or "")) != (":" in dst):
+                one_family(self.name, item, "dst", "gateway", "src")
+            entry = make_entry(
+                Route,
                 dst=dst,
                 device=item["device"],
                 gateway=gateway,
                 onlink=onlink,
-                src=address_of(self.name, item, "src"),
+                src=src,
                 metric=item.get("metric") or (METRIC6 if ":" in dst else 0),
                 table=item.get("table") or TABLE_MAIN,
                 # Without a gateway the kernel asks for link scope, as iproute2 does.
                 scope=0 if gateway or ":" in dst else 253,
                 nexthop=numbers.of(item["device"], gateway, onlink) if state == "present" else 0,
+                # As by default, and asked for often.
+                protocol=ROUTE_PROTOCOL,
+                kind=RTN_UNICAST,
+                several=False,
+                twin=0,
             )
             spec.add(entry, state, self.name)
             spec.tables.add(entry.table)
