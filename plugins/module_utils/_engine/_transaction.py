@@ -24,6 +24,7 @@ from typing import Any, Collection, Dict, List, Optional, Sequence, Set, Tuple
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
+    Entry,
     Failure,
     Key,
     Op,
@@ -258,21 +259,23 @@ def _apply_batch(host: Host, resource: Resource[Any], batch: Sequence[Op[Any]]) 
         return [Failure(batch[0], str(error) or repr(error))]
 
 
-def impacts(resources: Resources, ops: Sequence[Op[Any]]) -> List[Dict[str, str]]:
+def impacts(resources: Resources, ops: Sequence[Op[Any]], texts: Sequence[str] = ()) -> List[Dict[str, str]]:
     """The operations that drop packets, and what goes with a device: which packets, and for how long. Pure.
 
     What is not listed drops nothing: additions; attributes that the kernel changes on a living device; neighbours, FDB entries
     and routes, of which the kernel replaces one by another in one step; our nft table, which is replaced as a whole.
+
+    @param texts: the operations in words, where they are at hand
     """
     found = []
     by_name = {resource.name: resource for resource in resources}
     # Not of all that comes: thousands come where nothing goes.
     going = {op.resource for op in ops if op.before is not None}
     coming = {(op.resource, op.after.label) for op in ops if op.after is not None and op.resource in going}
-    for op in ops:
+    for number, op in enumerate(ops):
         drops, until = by_name[op.resource].impact(op, coming) if op.before is not None else ("", "")
         if drops:
-            found.append({"operation": str(op), "drops": drops, "until": until})
+            found.append({"operation": texts[number] if texts else str(op), "drops": drops, "until": until})
     return found
 
 
@@ -289,13 +292,27 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
                 "after": "".join(line + "\n" for _op, _before, after in shown for line in after),
             }
         )
+    taken = transaction.taken
+    ops = [*taken, *transaction.ops]
+    texts = _describe(transaction, ops)
     return {
         "changed": transaction.changed,
-        "operations": [str(op) for op in transaction.ops],
-        "impact": impacts(transaction.resources, [*transaction.taken, *transaction.ops]),
+        "operations": texts[len(taken) :],
+        "impact": impacts(transaction.resources, ops, texts),
         "diff": diffs,
         "counters": costs(host),
     }
+
+
+def _describe(transaction: Transaction, ops: Sequence[Op[Any]]) -> List[str]:
+    """Operations in words. What a diff says in one line is an entry in words already: of thousands that is felt."""
+    plain = {one.name for one in transaction.resources if type(one).show is Resource.show}
+    lines: Dict[int, str] = {}
+    for op, before, after in transaction.differences:
+        entry = op.entry
+        if op.resource in plain and type(entry).lines is Entry.lines:
+            lines[id(op)] = "%s: %s %s" % (op.resource, op.action, (before if op.after is None else after)[0])
+    return [lines.get(id(op)) or str(op) for op in ops]
 
 
 def costs(host: Host) -> Dict[str, Dict[str, int]]:

@@ -274,9 +274,10 @@ class Routes(OnDevice[Route]):
         return ["route_entry: %s stays away, which a router advertisement on a device of ours had made" % op.entry]
 
     def impact(self, op: Op[Route], coming: Coming) -> Tuple[str, str]:
-        if op.after is not None or op.entry.leftover or (self.name, op.entry.label) in coming:
+        entry = op.entry
+        if op.after is not None or entry.leftover or coming and (self.name, entry.label) in coming:
             return "", ""
-        return "packets to %s" % op.entry.dst, "there is a route again"
+        return "packets to %s" % entry.dst, "there is a route again"
 
     def excuses(self, op: Op[Route], error: NetlinkError) -> bool:
         if op.after is None and op.entry.automatic and error.code == errno.ESRCH:
