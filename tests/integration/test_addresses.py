@@ -68,6 +68,41 @@ def test_an_address_is_changed_with_nothing_lost_behind_it(namespace: Namespace,
     assert namespace.sh(look) == before
 
 
+@pytest.mark.parametrize(
+    ("kind", "address", "times"),
+    [
+        ("vxlan_link", "10.0.0.5/24", "valid_lft 5900 preferred_lft 5900"),
+        ("bridge", "10.0.0.5/32", "valid_lft 5900 preferred_lft 99"),
+        ("bridge", "fd00:77::1/64", "valid_lft 5900 preferred_lft 5900"),
+        ("vxlan_link", "fd00:77::1/128", "valid_lft 5900 preferred_lft 5900"),
+        ("vxlan_link", "fd00:77::1/64", "valid_lft forever preferred_lft 0"),
+    ],
+)
+def test_an_address_that_would_go_stays(namespace: Namespace, pyroute2: str, kind: str, address: str, times: str) -> None:
+    """Somebody gave it a time: then it would vanish some day, with the route of its network. An undo gives that back."""
+    wish = options(kind, [address, "10.9.9.9/32"])
+    wish["vxlan_link"] = [{**part, "purge": True} for part in wish.get("vxlan_link", [{"entries": []}])]
+    namespace.converge("overlay_host", pyroute2, **wish)
+    routes = namespace.sh("ip route show dev dev1; ip -6 route show dev dev1")
+
+    def told() -> list[tuple[int, int]]:
+        shown = namespace.json("ip -j address show dev dev1")[0]["addr_info"]
+        return [(one["valid_life_time"], one["preferred_life_time"]) for one in shown if address.startswith(one["local"] + "/")]
+
+    forever = told()
+    namespace.sh(f"ip address change {address} dev dev1 {times}")
+    assert told() != forever
+    broken = [{"path": "/proc/nowhere/file", "content": "x"}]
+    undone = namespace.module("overlay_host", pyroute2, fails=True, files=broken, **wish)
+    assert "the host is as it was" in undone["msg"] and told() != forever
+    predicted = namespace.module("overlay_host", pyroute2, check=True, **wish)
+    drift = [(one["resource"], one["kind"]) for one in predicted["drift"]]
+    assert drift == [("address", "wrong")] and told() != forever
+    done = namespace.converge("overlay_host", pyroute2, **wish)
+    assert done["operations"] == predicted["operations"] and len(done["operations"]) == 1
+    assert told() == forever and namespace.sh("ip route show dev dev1; ip -6 route show dev dev1") == routes
+
+
 @pytest.mark.parametrize("promote", [0, 1])
 def test_an_undone_change_leaves_who_stands_first(namespace: Namespace, pyroute2: str, promote: int) -> None:
     """Of the addresses of one network the first is what the host's own packets come from."""

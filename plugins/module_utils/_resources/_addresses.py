@@ -43,7 +43,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 
 IFA_F_SECONDARY, IFA_F_NODAD = 0x01, 0x02
 _HEADER = struct.Struct("=BBBBI")  # family, prefixlen, flags, scope, index (struct ifaddrmsg)
-_ADDRESS, _LOCAL, _FLAGS, _PROTOCOL = 1, 2, 8, 11  # IFA_...
+_ADDRESS, _LOCAL, _CACHEINFO, _FLAGS, _PROTOCOL = 1, 2, 6, 8, 11  # IFA_...
+_TIMES, _FOR_EVER = struct.Struct("=II"), (0xFFFFFFFF, 0xFFFFFFFF)  # preferred and valid (struct ifa_cacheinfo)
 _AUTOJOIN = 0x400  # IFA_F_MCAUTOJOIN
 _BY_LINK_LOCAL, _NONE = 3, "1"  # IFAPROT_KERNEL_LL, IN6_ADDR_GEN_MODE_NONE
 _IFLA_ADDRESS = 1
@@ -58,6 +59,8 @@ class Address(Entry):
     address: str
     # The far end of a point-to-point connection, whose network it is then.
     peer: str = ""
+    # Whether the kernel is to take it away, or to use it no more for what is new, after a while.
+    expires: bool = False
     # As found, of IPv4: behind another one of its network, with which the kernel would remove it.
     secondary: bool = field(default=False, compare=False)
     # And all that the kernel tells of it, which it gets again.
@@ -75,7 +78,7 @@ class Address(Entry):
 
     def __str__(self) -> str:
         peer = " peer %s" % self.peer if self.peer else ""
-        return "%s%s dev %s" % (self.address, peer, self.device)
+        return "%s%s dev %s%s" % (self.address, peer, self.device, " for a while" if self.expires else "")
 
 
 def _decode(device: str, raw: bytes) -> Address:
@@ -84,7 +87,8 @@ def _decode(device: str, raw: bytes) -> Address:
     local = told.get(_LOCAL) or told[_ADDRESS]
     peer = socket.inet_ntop(family, told[_ADDRESS]) if told.get(_ADDRESS, local) != local else ""
     behind = family == socket.AF_INET and bool(flags & IFA_F_SECONDARY)
-    return Address(device, "%s/%d" % (socket.inet_ntop(family, local), length), peer, behind, raw)
+    times = _TIMES.unpack_from(told[_CACHEINFO]) if _CACHEINFO in told else _FOR_EVER
+    return Address(device, "%s/%d" % (socket.inet_ntop(family, local), length), peer, times != _FOR_EVER, behind, raw)
 
 
 def _is_temporary(raw: bytes) -> bool:
@@ -233,7 +237,9 @@ class Addresses(OnDevice[Address]):
     def apply(self, host: Host, ops: Sequence[Op[Address]]) -> List[Failure]:
         messages: List[Tuple[Op[Address], Message]] = []
         for op in ops:
-            if op.before is not None:
+            # Its times the kernel changes in place.
+            moves = op.before is not None and (op.after is None or op.before.secondary != op.after.secondary)
+            if moves and op.before is not None:
                 messages.append((op, self.message(host, Op(self.name, op.before, None))))
             if op.after is not None:
                 messages.append((op, self.message(host, Op(self.name, None, op.after))))

@@ -288,6 +288,8 @@ class Advertised:
     host: Optional[Host]
     # The devices of which others' addresses go: with one that has a lifetime the kernel lets its network's route stay.
     readdressed: Set[str]
+    # The addresses that shall be there: the route of the network of one is the kernel's, whatever time it has.
+    addresses: Set[str]
     _prefixes: Optional[Set[Tuple[str, int]]] = None
 
     def may_be(self, row: Mapping[str, Any]) -> bool:
@@ -304,11 +306,17 @@ class Advertised:
             return True
         # The network of an address with a lifetime has it too, and while that is there nobody announced it.
         device = self.host.name(row["RTA_OIF"])
-        return expires_in(row) > 0 and (device in self.readdressed or not self._is_own(self.host, row))
+        if not expires_in(row) or self._is_wished(row):
+            return False
+        return device in self.readdressed or not self._is_own(self.host, row)
 
     def by_router(self, row: Mapping[str, Any]) -> bool:
         """Whether one that is left tells of a router; else it is of an address that is gone, or is to go."""
         return self.host is not None and (row["proto"] == RA or (slot_of(row)[1], row["RTA_OIF"]) in self._announced(self.host))
+
+    def _is_wished(self, row: Mapping[str, Any]) -> bool:
+        network = ipaddress.ip_network(slot_of(row)[1])
+        return any(ipaddress.ip_address(one) in network for one in self.addresses)
 
     @staticmethod
     def _is_own(host: Host, row: Mapping[str, Any]) -> bool:

@@ -331,7 +331,7 @@ class _View:
 
     def __post_init__(self) -> None:
         self.slots = set(self.spec.present) | self.spec.absent
-        self.advertised = Advertised(self.host if self.spec.purge_owned else None, self.spec.readdressed)
+        self.advertised = Advertised(self.host if self.spec.purge_owned else None, self.spec.readdressed, self.spec.addresses)
         self.sources = sources_of(self.host, self.devices)
 
     def rows(self) -> List[Dict[str, Any]]:
