@@ -29,19 +29,21 @@ def child(count: int) -> None:
     import time
 
     sys.path.insert(0, str(ROOT / ".collections"))
-    from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-    from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
-    from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections
+    from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS, restore_plan
+    from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+    from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import make_part
+    from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     nodes = [Node(f"host{number:05}", f"172.16.{number >> 8}.{number & 255}") for number in range(count)]
     records = {"demo": {f"host{number:05}": f"10.{64 + (number >> 8)}.{number & 255}.0/24" for number in range(0, count, 2)}}
     began = time.perf_counter()
-    made = make_plan([{"name": "demo", "cidr": "10.64.0.0/10", "vni": 88}], nodes, records)
-    plan = made.as_dict()
+    made = make_plan(BACKENDS, [{"name": "demo", "cidr": "10.64.0.0/10", "vni": 88}], nodes, records)
+    plan = made.plan.to_plain()
     planned = time.perf_counter()
-    assert not made.errors and len(plan["networks"]["demo"]["nodes"]) == count and len(made.new["demo"]) == count // 2
-    part = host_sections(plan, "host00000")
+    assert not made.errors and len(plan["networks"]["demo"]["members"]) == count and len(made.new["demo"]) == count // 2
+    # As each host's action does it: the plan comes as plain data.
+    part = make_part(restore_plan(plan), "host00000")
     cut = time.perf_counter()
     told = {
         "nodes": count,

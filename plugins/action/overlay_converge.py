@@ -12,13 +12,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION
-from ansible_collections.agentless.overlay.plugins.plugin_utils._results import planned
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import (
-    docker_networks,
-    host_sections,
-    probe_targets,
-    static_networks,
-)
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets, make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import find_plan
 
 _MODULE = "agentless.overlay.overlay_host"
 
@@ -68,19 +63,19 @@ class ActionModule(ActionBase):
 
     def _planned(self, arguments: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
         """The options of overlay_host that the plan has for this host."""
-        plan = planned(variables)
+        plan = find_plan(variables)
         node = str(variables["inventory_hostname"])
-        containers = self._containers(variables) if static_networks(plan) else {}
+        containers = self._containers(variables) if plan.list_asking() else {}
         options: dict[str, Any] = dict(
-            host_sections(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"], arguments["adopt"]),
+            make_part(plan, node, arguments["allow_renumber"], containers, arguments["nexthops"], arguments["adopt"]),
             allow_drops=arguments["allow_drops"],
         )
         if not arguments["refuse"]:
             options["tell"] = True
         else:
-            options["networks"] = {"known": sorted(plan["networks"]), "remove": arguments["remove"]}
+            options["networks"] = {"known": sorted(plan.networks), "remove": arguments["remove"]}
         if arguments["probe"]:
-            options["probe"] = {"targets": probe_targets(plan, node, {}), "networks": docker_networks(plan)}
+            options["probe"] = {"targets": list_probe_targets(plan, node, {}), "networks": plan.list_docker_networks()}
         return options
 
     def _step(self, section: str, options: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift
-from ansible_collections.agentless.overlay.plugins.plugin_utils._results import said_by_hosts
-from ansible_collections.agentless.overlay.plugins.plugin_utils._store import ReportError, report_folder, write_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import ReportError, report_folder, write_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import collect_answers
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see import drift
 
 
 class ActionModule(ActionBase):
@@ -39,24 +40,21 @@ class ActionModule(ActionBase):
             if arguments["plan"] is None and arguments["slices"] is None:
                 return result
             if arguments["slices"] is not None:
-                report = _drift.merge([(path, self._read(path)) for path in arguments["slices"]])
+                report = drift.merge_reports([(path, self._read(path)) for path in arguments["slices"]])
             else:
                 now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-                looked, problems = said_by_hosts(task_vars or {}, "overlay_converged")
-                report = _drift.document(arguments["plan"], looked, problems, now)
-            files = {
-                "drift.md": _drift.markdown(report),
-                "drift.json": json.dumps(report, indent=2) + "\n",
-                "drift.xml": _drift.junit(report),
-            }
+                answers, problems = collect_answers(task_vars or {}, "overlay_converged")
+                report = drift.make_drift_report(restore_plan(arguments["plan"]), answers, problems, now)
+            files = {f"drift.{end}": text for end, text in drift.write_drift_files(report).items()}
+            files["drift.json"] = json.dumps(report, indent=2) + "\n"
             place = write_report(arguments["directory"], files)
         except ReportError as error:
             result.update(failed=True, msg=f"{error}. No report was written")
             return result
         result.update(
             changed=False,
-            said=f"{_drift.sentence(report)}. {place}",
-            verdicts=_drift.verdicts(report),
+            sentence=f"{drift.summarize_drift(report)}. {place}",
+            verdicts=drift.list_drift_verdicts(report),
             summary=report["summary"],
             report=report,
             _ansible_verbose_override=True,

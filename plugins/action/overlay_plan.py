@@ -17,18 +17,18 @@ from ansible.inventory.manager import IGNORED
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases, _plan_file, _records
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import (
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases, plan_file, records
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
     NETADDR_IMPORT_ERROR,
     Node,
-    Plan,
     PlanError,
 )
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._preview import count_of
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import static_networks
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import Planned, make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun
 
 _ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
 
@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
             if warnings:
                 result["warnings"] = warnings
             return self._plan(result, arguments, variables, hostvars, place, file)
-        except (_leases.LeaseFileError, _plan_file.PlanFileError) as error:
+        except (leases.LeaseFileError, plan_file.PlanFileError) as error:
             # The message is all that there is to say.
             raise AnsibleActionFail(f"{error}. No host was touched.") from None
 
@@ -72,11 +72,11 @@ class ActionModule(ActionBase):
         arguments: Mapping[str, Any],
         variables: Mapping[str, Any],
         hostvars: Mapping[str, _Values],
-        place: _records.Place,
+        place: records.Place,
         file: str,
     ) -> dict[str, Any]:
         names = list(hostvars)
-        errors: list[PlanError] = self._wrong_options(arguments["roles"], hostvars)
+        errors: list[PlanError] = self._find_wrong_options(arguments["roles"], hostvars)
         nodes = [self._node(name, hostvars[name]) for name in names]
         fleet = {
             variable: self._same_everywhere(variable, names, hostvars, default, errors)
@@ -87,80 +87,81 @@ class ActionModule(ActionBase):
             return self._from_file(result, file, errors, made_from)
         shown = os.path.relpath(place.path) if place.path else "overlay_leases"
 
-        def plan(found: _records.Found) -> Plan:
+        def plan(found: records.Found) -> Planned:
             reserved = fleet["overlay_reserved_cidrs"]
-            made = make_plan(fleet["overlay_networks"], nodes, found.records, reserved, shown, variables["groups"])
+            made = make_plan(BACKENDS, fleet["overlay_networks"], nodes, found.records, reserved, shown, variables["groups"])
             made.errors = sorted(set(made.errors + errors))
             return made
 
         made, diffs = self._on_record(place, plan)
         if made.errors:
-            return self._refused(result, made.errors)
+            return self._refuse(result, made.errors)
         moved = bool(place.former) and any(diff["before_header"] == place.former for diff in diffs)
-        if told := _records.tell_move(place, moved, self._task.check_mode):
+        if told := records.tell_move(place, moved, self._task.check_mode):
             result.setdefault("warnings", []).extend(told)
-        plan_dict = made.as_dict()
         if arguments["write"]:
-            diffs += self._written(file, _plan_file.render(plan_dict, _plan_file.prints(**made_from)))
-        result.update(changed=bool(diffs), new_leases=_leases.lines_of(made.new), diff=diffs)
-        return self._returned(result, plan_dict)
+            diffs += self._keep_plan(file, plan_file.render(made.plan.to_plain(), plan_file.prints(**made_from)))
+        result.update(changed=bool(diffs), new_leases=leases.lines_of(made.new), diff=diffs)
+        return self._return_plan(result, made.plan)
 
-    def _on_record(self, place: _records.Place, plan: Callable[[_records.Found], Plan]) -> tuple[Plan, list[dict[str, str]]]:
+    def _on_record(
+        self, place: records.Place, plan: Callable[[records.Found], Planned]
+    ) -> tuple[Planned, list[dict[str, str]]]:
         """The plan, with the leases that it gives on record where this is no check, and what that changes."""
 
-        def look() -> tuple[_records.Found, Plan, list[dict[str, str]]]:
-            found = _records.read_records(place)
+        def look() -> tuple[records.Found, Planned, list[dict[str, str]]]:
+            found = records.read_records(place)
             made = plan(found)
-            changes = _records.list_changes(place, found, made.new)
-            return found, made, [_diff(path, *map(_records.as_text, lines)) for path, *lines in changes]
+            changes = records.list_changes(place, found, made.new)
+            return found, made, [_diff(path, *map(records.as_text, lines)) for path, *lines in changes]
 
         found, made, diffs = look()
         if self._task.check_mode or made.errors or not diffs:
             return made, diffs
         if not place.path:
-            raise _leases.LeaseFileError(
+            raise leases.LeaseFileError(
                 "there is no place to record new leases: the inventory is not a file. Set overlay_leases to a path"
             )
-        with _records.locked(place):
+        with records.locked(place):
             # Somebody else may have recorded leases before the locks were ours.
             found, made, diffs = look()
             if diffs and not made.errors:
-                _records.write_records(place, {**found.records, **made.leases})
+                records.write_records(place, {**found.records, **made.leases})
         return made, diffs
 
-    def _written(self, file: str, after: str) -> list[dict[str, str]]:
+    def _keep_plan(self, file: str, after: str) -> list[dict[str, str]]:
         """Keep the plan in its file; gives what that changes."""
-        before = _plan_file.text_of(file)
+        before = plan_file.text_of(file)
         if before == after:
             return []
         if not self._task.check_mode:
-            _plan_file.write(file, after)
+            plan_file.write(file, after)
         return [_diff(file, before, after)]
 
     def _from_file(
         self, result: dict[str, Any], file: str, errors: list[PlanError], made_from: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The plan that was made before."""
-        plan, stale = _plan_file.use(file, os.path.relpath(file), **made_from)
+        plan, stale = plan_file.use(file, os.path.relpath(file), BACKENDS, **made_from)
         if errors or stale:
-            return self._refused(result, sorted({*errors, *stale}))
+            return self._refuse(result, sorted({*errors, *stale}))
         result.update(changed=False, new_leases=[])
-        return self._returned(result, plan)
+        return self._return_plan(result, plan)
 
     @staticmethod
-    def _returned(result: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    def _return_plan(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
         # A plan of thousands of hosts is not for the terminal; the diff is.
-        result.update(plan=plan, static=static_networks(plan), _ansible_verbose_override=True)
+        result.update(plan=plan.to_plain(), static=plan.list_asking(), _ansible_verbose_override=True)
         return result
 
     @staticmethod
-    def _refused(result: dict[str, Any], errors: list[PlanError]) -> dict[str, Any]:
+    def _refuse(result: dict[str, Any], errors: list[PlanError]) -> dict[str, Any]:
         lines = "\n".join(f"  {number}. {error}" for number, error in enumerate(errors, 1))
-        result.update(failed=True, msg=f"The inventory has {count_of(len(errors), 'error')}; no host was touched.\n{lines}")
+        result.update(failed=True, msg=f"The inventory has {count_noun(len(errors), 'error')}; no host was touched.\n{lines}")
         return result
 
     @staticmethod
-    def _wrong_options(roles: list[str], hostvars: Mapping[str, Any]) -> list[PlanError]:
+    def _find_wrong_options(roles: list[str], hostvars: Mapping[str, Any]) -> list[PlanError]:
         """What the argument specs of roles refuse, of all hosts at once; a value that many hosts have is looked at once."""
         options: dict[str, Any] = {}
         for role in roles:
@@ -216,49 +217,49 @@ class ActionModule(ActionBase):
                 )
         return expected
 
-    def _place(self, names: list[str], hostvars: Mapping[str, _Values], variables: Mapping[str, Any]) -> _records.Place:
+    def _place(self, names: list[str], hostvars: Mapping[str, _Values], variables: Mapping[str, Any]) -> records.Place:
         """Where leases are recorded; refused where Ansible would not read all of the inventory for it, or does not."""
         given = self._path("overlay_leases", names, hostvars)
         folders = sorted({_inventory_of(hostvars[name]) for name in names} - {""})
         if len(folders) > 1 and not given:
-            raise _leases.LeaseFileError(
+            raise leases.LeaseFileError(
                 f"The hosts come from several inventories ({', '.join(folders)}). Set overlay_leases to the one file "
                 f"where leases of {EVERYWHERE} are recorded"
             )
-        places = list(map(_records.default_place, folders))
+        places = list(map(records.default_place, folders))
         if given:
             # Before a hurt inventory: what is told of that may have the user remove the folder.
-            _records.refuse_unused(given, places)
+            records.refuse_unused(given, places)
         for place in places:
             self._heal(place, given)
         if given:
             self._refuse_hiding("overlay_leases", given)
-            return _records.Place(given)
-        place = _records.keep_shared(places[0]) if places else _records.Place("")
+            return records.Place(given)
+        place = records.keep_shared(places[0]) if places else records.Place("")
         # No former file beside it: what is shared stays where it is.
-        if place.former and _records.FOLDER in variables["groups"]:
-            raise _leases.LeaseFileError(
-                f"The inventory has a group {_records.FOLDER}, and leases would be recorded among its variables. "
+        if place.former and records.FOLDER in variables["groups"]:
+            raise leases.LeaseFileError(
+                f"The inventory has a group {records.FOLDER}, and leases would be recorded among its variables. "
                 "Set overlay_leases to another file"
             )
         return place
 
-    def _heal(self, place: _records.Place, given: str) -> None:
+    def _heal(self, place: records.Place, given: str) -> None:
         """Refuse an inventory that Ansible does not read all of, after what earlier versions did to it was undone."""
-        hidden, others = _records.find_hurt(place, C.YAML_FILENAME_EXTENSIONS)
+        hidden, others = records.find_hurt(place, C.YAML_FILENAME_EXTENSIONS)
         if hidden is None:
             return
         if others or given:
             what = f", which holds {', '.join(others)}" if others else ""
-            raise _leases.LeaseFileError(f"{hidden}{what}. Move the variables into that folder, or remove one of the two")
+            raise leases.LeaseFileError(f"{hidden}{what}. Move the variables into that folder, or remove one of the two")
         again = f"Run again: the variables in {' and '.join(hidden.files)} were not read in this run"
         if self._task.check_mode:
-            raise _leases.LeaseFileError(
+            raise leases.LeaseFileError(
                 f"{hidden}, in which earlier versions recorded leases. A run that is no check moves them to {place.path} and "
                 f"removes the folder. {again}"
             )
-        _records.mend_hurt(place)
-        raise _leases.LeaseFileError(
+        records.mend_hurt(place)
+        raise leases.LeaseFileError(
             f"{hidden}, in which earlier versions recorded leases. They are in {place.path} now, the folder is gone. {again}"
         )
 
@@ -273,11 +274,11 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _refuse_hiding(variable: str, path: str) -> None:
-        hidden = _records.find_hidden(path, C.YAML_FILENAME_EXTENSIONS)
+        hidden = records.find_hidden(path, C.YAML_FILENAME_EXTENSIONS)
         if hidden is not None:
-            raise _leases.LeaseFileError(
+            raise leases.LeaseFileError(
                 f"{variable} = {path}: {hidden}. Choose another place, such as "
-                f"group_vars/{_records.FOLDER}/{os.path.basename(path)}"
+                f"group_vars/{records.FOLDER}/{os.path.basename(path)}"
             )
 
     @staticmethod
@@ -286,9 +287,9 @@ class ActionModule(ActionBase):
         sources = [str(source) for source in variables.get("ansible_inventory_sources") or []]
         return [
             f"{variable} = {path}: Ansible takes each file in the folder {source} for an inventory, and this one too. "
-            f"Choose another place, such as group_vars/{_records.FOLDER}/{os.path.basename(path)}"
+            f"Choose another place, such as group_vars/{records.FOLDER}/{os.path.basename(path)}"
             for variable, path in paths.items()
-            if path and (source := _records.find_source(path, sources, IGNORED))
+            if path and (source := records.find_source(path, sources, IGNORED))
         ]
 
     @staticmethod

@@ -10,7 +10,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _preview
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see import preview
 
 
 class ActionModule(ActionBase):
@@ -27,13 +28,13 @@ class ActionModule(ActionBase):
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
         hostvars = variables["hostvars"]
-        looked = {name: hostvars[name]["overlay_converged"] for name in variables["ansible_play_hosts"]}
-        restarts = {name: str(hostvars[name].get("overlay_docker_restart", "when_idle")) for name in looked}
-        found = _preview.preview(arguments["plan"], looked, restarts)
-        problems = _preview.exceeded(found, *(arguments[limit] for limit in limits))
-        proven = _preview.proven(found, looked)
-        result.update(changed=False, preview=found, proven=bool(proven), said=[*_preview.said(found), *proven])
+        answers = {name: hostvars[name]["overlay_converged"] for name in variables["ansible_play_hosts"]}
+        restarts = {name: str(hostvars[name].get("overlay_docker_restart", "when_idle")) for name in answers}
+        found = preview.preview_run(restore_plan(arguments["plan"]), answers, restarts)
+        problems = preview.list_exceeded(found, *(arguments[limit] for limit in limits))
+        proof = preview.prove_reach(found, answers)
+        result.update(changed=False, preview=found, proven=bool(proof), lines=[*preview.describe_preview(found), *proof])
         if problems:
-            result.update(failed=True, msg="\n".join([*problems, *result["said"]]))
+            result.update(failed=True, msg="\n".join([*problems, *result["lines"]]))
         result["_ansible_verbose_override"] = True
         return result

@@ -10,8 +10,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._results import planned
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import probe_targets
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import find_plan
 
 _MODULE = "agentless.overlay.overlay_probe"
 
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         node = str(variables["inventory_hostname"])
         containers = arguments["containers"]
         own = containers.get(node) or {}
-        targets = probe_targets(planned(variables), node, containers, arguments["waiting"])
+        targets = list_probe_targets(find_plan(variables), node, containers, arguments["waiting"])
         options = {"targets": targets, "networks": sorted(own), "brief": True}
         said = self._execute_module(module_name=_MODULE, module_args=options, task_vars=variables)
         if said.get("failed") or said.get("unreachable"):

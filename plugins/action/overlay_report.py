@@ -10,8 +10,9 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._page import page, render
-from ansible_collections.agentless.overlay.plugins.plugin_utils._store import ReportError, write_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import ReportError, write_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.page import make_page, render_page
 
 
 class ActionModule(ActionBase):
@@ -26,12 +27,12 @@ class ActionModule(ActionBase):
         required = {"type": "dict", "required": True}
         spec = {"directory": {"type": "str", "required": True}, "plan": required, "drift": required, "matrix": required}
         _validation, arguments = self.validate_argument_spec(spec)
-        files = render(page(arguments["plan"], arguments["drift"], arguments["matrix"]))
+        files = render_page(make_page(restore_plan(arguments["plan"]), arguments["drift"], arguments["matrix"]))
         try:
             place = write_report(arguments["directory"], files)
         except ReportError as error:
             result.update(failed=True, msg=str(error))
             return result
-        result.update(changed=False, said=place)
+        result.update(changed=False, place=place)
         result["_ansible_verbose_override"] = True
         return result

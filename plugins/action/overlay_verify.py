@@ -12,9 +12,23 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _verify
-from ansible_collections.agentless.overlay.plugins.plugin_utils._results import said_by_hosts
-from ansible_collections.agentless.overlay.plugins.plugin_utils._store import ReportError, write_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import ReportError, write_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import collect_answers
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.diagnosis import list_findings
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.matrix import (
+    choose_pairs,
+    find_broken_pairs,
+    list_partners,
+    make_rows,
+)
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.verify import (
+    describe_finding,
+    list_verify_verdicts,
+    make_verify_report,
+    summarize_verify,
+    write_verify_files,
+)
 
 
 class ActionModule(ActionBase):
@@ -29,33 +43,28 @@ class ActionModule(ActionBase):
         spec = {"plan": {"type": "dict", "required": True}, "directory": {"type": "str"}}
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
-        plan = arguments["plan"]
-        asked, problems = said_by_hosts(variables, "overlay_probed")
-        own, _problems = said_by_hosts(variables, "overlay_verify_own")
-        containers = {name: said.get("containers", {}) for name, said in own.items()}
-        rows = [row for name, said in asked.items() for row in _verify.rows_of(plan, name, containers, said)]
-        closer = _verify.closer(_verify.broken(rows), set(asked))
+        plan = restore_plan(arguments["plan"])
+        answers, problems = collect_answers(variables, "overlay_probed")
+        own, _problems = collect_answers(variables, "overlay_verify_own")
+        containers = {name: answer.get("containers", {}) for name, answer in own.items()}
+        rows = [row for name, answer in answers.items() for row in make_rows(plan, name, containers, answer)]
+        pairs = choose_pairs(find_broken_pairs(rows), set(answers))
         result.update(changed=False, _ansible_verbose_override=True)
         if arguments["directory"] is None:
-            partners: dict[str, list[str]] = {}
-            for one, other, _network in closer:
-                partners.setdefault(one, []).append(other)
-                partners.setdefault(other, []).append(one)
-            result["closer"] = {name: sorted(set(names)) for name, names in partners.items()}
+            result["partners"] = list_partners(pairs)
             return result
-        heard, _deaf = said_by_hosts(variables, "overlay_heard")
-        found = _verify.findings(plan, rows, closer, heard)
-        report = _verify.document(plan, rows, problems, found, datetime.now(timezone.utc).isoformat(timespec="seconds"))
-        files = {
-            "verify.md": _verify.markdown(report),
-            "verify.json": json.dumps(report, indent=1) + "\n",
-            "verify.xml": _verify.junit(report),
-        }
+        heard, _deaf = collect_answers(variables, "overlay_heard")
+        findings = list_findings(plan, rows, pairs, heard)
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        report = make_verify_report(plan, rows, problems, findings, now)
+        files = {f"verify.{end}": text for end, text in write_verify_files(report).items()}
+        files["verify.json"] = json.dumps(report, indent=1) + "\n"
         try:
             place = write_report(arguments["directory"], files)
         except ReportError as error:
             result.update(failed=True, msg=str(error))
             return result
-        texts = [f"{item['kind']}: {item['text']}. What to do: {item['remedy']}" for item in found]
-        result.update(said=[f"{_verify.sentence(report)}. {place}", *texts], verdicts=_verify.verdicts(report), report=report)
+        lines = [f"{summarize_verify(report)}. {place}"]
+        lines += [f"{item['fault']}: {describe_finding(item)}" for item in findings]
+        result.update(lines=lines, verdicts=list_verify_verdicts(report), report=report)
         return result

@@ -37,7 +37,7 @@ from typing import Any
 
 from ansible.plugins.callback.default import CallbackModule as Default
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._preview import names_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import join_names
 
 _SHOWN = 20  # names in a line
 
@@ -145,4 +145,4 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._display.display(f"{total} hosts: " + ", ".join(f"{len(hosts)} {kind}" for kind, hosts in kinds.items()))
         for kind in ("changed", "failed", "unreachable"):
             if kinds[kind]:
-                self._display.display(f"{kind}: {names_of(kinds[kind], _SHOWN)}")
+                self._display.display(f"{kind}: {join_names(kinds[kind], _SHOWN)}")

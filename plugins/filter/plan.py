@@ -12,50 +12,95 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION
-from ansible_collections.agentless.overlay.plugins.plugin_utils._captured import pair, table
-from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import asked, explained, passed
-from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import pair as explain_pair
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import (
-    docker_networks,
-    host_sections,
-    probe_targets,
-    static_networks,
-    tunnel_ports,
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets, make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.captured import choose_capture, show_capture
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.explain import (
+    choose_ends,
+    choose_hosts,
+    explain_way,
+    list_passed,
 )
-from ansible_collections.agentless.overlay.plugins.plugin_utils._verify import plain, targets_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.matrix import list_targets, make_probe_options
+
+Data = Mapping[str, Any]
 
 
-def capture_pair(plan: Mapping[str, Any], src: str, dst: str, network: str = "") -> dict[str, Any]:
+def capture_pair(plan: Data, src: str, dst: str, network: str = "") -> dict[str, Any]:
     try:
-        return pair(plan, src, dst, network)
+        return choose_capture(restore_plan(dict(plan)), src, dst, network)
     except ValueError as error:
         raise AnsibleFilterError(f"{error}. No host was touched.") from error
 
 
-def capture_table(captured: Mapping[str, Any], sent: Mapping[str, Any], received: Mapping[str, Any]) -> str:
+def capture_table(captured: Data, sent: Data, received: Data) -> str:
     try:
-        return table(captured, sent, received)
+        return show_capture(captured, sent, received)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 
 
-def matrix_targets(plan: Mapping[str, Any], node: str, containers: Mapping[str, Any], only: Any = None) -> list[dict[str, Any]]:
-    return plain(target for target in targets_of(plan, node, containers) if only is None or target["peer"] in only)
+def docker_networks(plan: Data, name: str = "") -> list[str]:
+    return restore_plan(dict(plan)).list_docker_networks(name)
 
 
-def probed_containers(hostvars: Mapping[str, Any], hosts: list[str]) -> dict[str, Any]:
+def explain(plan: Data, chosen: Data, tables: list[Data], protocol: str = "icmp", port: int = 0) -> dict[str, Any]:
+    return explain_way(restore_plan(dict(plan)), chosen, tables, protocol, port)
+
+
+def explain_hosts(plan: Data, src: str, dst: str) -> dict[str, Any]:
+    return choose_hosts(restore_plan(dict(plan)), src, dst)
+
+
+def explain_pair(plan: Data, src: str, dst: str, network: str, running: Data) -> dict[str, Any]:
+    return choose_ends(restore_plan(dict(plan)), src, dst, network, running)
+
+
+def host_sections(
+    plan: Data,
+    node: str,
+    allow_renumber: bool = False,
+    containers: Data | None = None,
+    nexthops: str = "auto",
+    adopt: bool = False,
+) -> dict[str, list[dict[str, Any]]]:
+    return make_part(restore_plan(dict(plan)), node, allow_renumber, containers, nexthops, adopt)
+
+
+def matrix_targets(plan: Data, node: str, containers: Data, only: Any = None) -> list[dict[str, Any]]:
+    targets = list_targets(restore_plan(dict(plan)), node, containers)
+    return make_probe_options(target for target in targets if only is None or target["peer"] in only)
+
+
+def probe_targets(plan: Data, node: str, containers: Data, waiting: Any = ()) -> list[dict[str, Any]]:
+    return list_probe_targets(restore_plan(dict(plan)), node, containers, waiting)
+
+
+def probed_containers(hostvars: Data, hosts: list[str]) -> dict[str, Any]:
     found = {}
     for host in hosts:
-        asked = hostvars[host].get("overlay_verify_own") or {}
-        told = asked if "containers" in asked else (hostvars[host].get("overlay_converged") or {}).get("probe") or {}
-        if "containers" in told:
-            found[host] = told["containers"]
+        own = hostvars[host].get("overlay_verify_own") or {}
+        answer = own if "containers" in own else (hostvars[host].get("overlay_converged") or {}).get("probe") or {}
+        if "containers" in answer:
+            found[host] = answer["containers"]
     return found
 
 
-def section_names(_plan: Mapping[str, Any]) -> list[str]:
+def section_names(_plan: Data) -> list[str]:
     """The sections of a host's part, in the order in which they are carried out."""
     return list(BY_SECTION)
+
+
+def static_networks(plan: Data) -> list[str]:
+    return restore_plan(dict(plan)).list_asking()
+
+
+def tunnel_devices(plan: Data) -> list[str]:
+    return restore_plan(dict(plan)).list_tunnel_devices()
+
+
+def tunnel_ports(plan: Data) -> list[int]:
+    return restore_plan(dict(plan)).list_tunnel_ports()
 
 
 class FilterModule:
@@ -65,16 +110,17 @@ class FilterModule:
         return {
             "capture_pair": capture_pair,
             "capture_table": capture_table,
-            "explain": explained,
-            "explain_passed": passed,
-            "explain_hosts": asked,
-            "explain_pair": explain_pair,
             "docker_networks": docker_networks,
+            "explain": explain,
+            "explain_hosts": explain_hosts,
+            "explain_pair": explain_pair,
+            "explain_passed": list_passed,
             "host_sections": host_sections,
             "matrix_targets": matrix_targets,
             "probe_targets": probe_targets,
             "probed_containers": probed_containers,
             "section_names": section_names,
             "static_networks": static_networks,
+            "tunnel_devices": tunnel_devices,
             "tunnel_ports": tunnel_ports,
         }

@@ -44,7 +44,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-said:
+sentence:
   description: The report in a sentence.
   type: str
   returned: when a report was written

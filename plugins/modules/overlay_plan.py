@@ -70,19 +70,17 @@ plan:
       demo:
         name: demo
         backend: vxlan
-        cidr: 10.88.0.0/16
-        vni: 88
-        port: 4789
-        device: vxlan.88
+        cidrs: [10.88.0.0/16]
         mtu: 1450
         attach: docker0
-        nodes:
+        tunnels:
+          - {device: vxlan.88, protocol: udp, port: 4789, vni: 88, overhead: 50, ethernet: true, version: 4}
+        members:
           docker1:
+            leases:
+              - {subnet: 10.88.50.0/24, vtep_ip: 10.88.50.0, gateway: 10.88.50.1}
             underlay_ip: 192.168.65.3
-            subnet: 10.88.50.0/24
-            vtep_ip: 10.88.50.0
-            vtep_mac: 6a:0b:6d:66:4f:a4
-            gateway: 10.88.50.1
+            macs: ["6a:0b:6d:66:4f:a4"]
 static:
   description: The Docker networks whose containers' MACs and addresses are written into each peer.
   type: list

@@ -47,7 +47,7 @@ proven:
   type: bool
   returned: success
   sample: false
-said:
+lines:
   description: What the run is about to do, a line each.
   type: list
   elements: str

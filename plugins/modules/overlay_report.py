@@ -42,7 +42,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-said:
+place:
   description: Where it is.
   type: str
   returned: success

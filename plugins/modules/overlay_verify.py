@@ -33,12 +33,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-closer:
+partners:
   description: By host that should listen, those whose pings it loses.
   type: dict
   returned: without a directory
   sample: {docker1: [docker2], docker2: [docker1]}
-said:
+lines:
   description: The report in a sentence, and each thing that is wrong in another.
   type: list
   elements: str

@@ -11,18 +11,20 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
 
-def planned(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+
+def find_plan(variables: Mapping[str, Any]) -> Plan:
     """The plan that the play has registered."""
     registered = variables.get("overlay_plan") or {}
     if "plan" not in registered:
         why = str(registered.get("msg") or "register the result of agentless.overlay.overlay_plan as overlay_plan first")
         raise AnsibleActionFail(f"There is no plan: {why}")
-    plan: Mapping[str, Any] = registered["plan"]
-    return plan
+    return restore_plan(registered["plan"])
 
 
-def said_by_hosts(variables: Mapping[str, Any], register: str) -> tuple[dict[str, Any], dict[str, str]]:
+def collect_answers(variables: Mapping[str, Any], register: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Results by host, and by host without one the reason."""
     results: dict[str, Any] = {}
     problems: dict[str, str] = {}

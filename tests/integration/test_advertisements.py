@@ -17,8 +17,10 @@ from labs import Namespace, lines, run
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
 # Device, prefix, and for how long the prefix is valid: -1 for ever.
 ADVERTISE = """
@@ -57,9 +59,9 @@ def container(namespace: Namespace) -> Iterator[Namespace]:
 
 def planned(kind: str = "l2") -> dict[str, Any]:
     """What the plan gives a host, of what this test is about; not its files, which would be this machine's."""
-    plan = make_plan([{"name": "flat", **KINDS[kind]}], [Node("h1", "192.168.65.3"), Node("h2", "192.168.65.4")])
+    plan = make_plan(BACKENDS, [{"name": "flat", **KINDS[kind]}], [Node("h1", "192.168.65.3"), Node("h2", "192.168.65.4")])
     assert plan.errors == []
-    sections = host_sections(plan.as_dict(), "h1")
+    sections = make_part(plan.plan, "h1")
     return {name: sections[name] for name in ("bridge", "vxlan_link", "neigh_entry", "fdb_entry", "route_entry")}
 
 

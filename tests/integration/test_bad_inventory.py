@@ -49,7 +49,7 @@ def test_all_errors_come_at_once(unmade: Lab) -> None:
         "docker3: overlay_underlay_ip = 'docker3.example.org': not an IP address (names are not resolved).",
         "docker4: overlay_subnet.nowhere = '10.1.0.0/24': there is no such network.",
         "docker4: overlay_subnet.small = '10.88.7.0/30': not inside network small, 10.94.0.0/28.",
-        "overlay_networks[0].mtu = 1450: too large: the underlay of docker5 carries 1400, and vxlan needs 50 of it.",
+        "overlay_networks[0].mtu = 1450: too large: the underlay of docker5 carries 1400, and the tunnel needs 50 of it.",
         "overlay_networks[1].vni = 0: not a whole number from 1 to 16777215.",
         "overlay_networks[2].cidr = '10.91.0.7/16': has host bits; the network is 10.91.0.0/16. Write 10.91.0.0/16.",
         "overlay_networks[4].vin = 7: there is no such option.",

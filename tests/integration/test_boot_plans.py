@@ -22,9 +22,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils import _module
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
 PLANS = int(os.environ.get("OVERLAY_PLANS", "20"))
 # What a boot does not put back, or what a namespace cannot have for itself.
@@ -126,14 +127,14 @@ def plan_of(seen: random.Random, namespace: str, hosts: int = 0, benign: bool = 
         if count > 2 and seen.random() < 0.3:
             nodes[-1] = Node(name=nodes[-1].name, underlay_ip=[f"192.168.66.{count}/24", f"fd66::{count}/64"])
         networks = [network(seen, number, namespace, benign) for number in range(1, seen.randint(1, 3) + 1)]
-        plan = make_plan(networks, nodes)
+        plan = make_plan(BACKENDS, networks, nodes)
         if not plan.errors:
             print(json.dumps(networks))
-            return plan.as_dict()
+            return plan.plan
 
 
 def sections_of(plan: Any, host: str, nexthops: str) -> dict[str, Any]:
-    sections = host_sections(plan, host, nexthops=nexthops)
+    sections = make_part(plan, host, nexthops=nexthops)
     # What a boot makes: without what comes of the containers of a moment.
     made: dict[str, Any] = dict(sections["boot"][0].get("sections") or sections)
     return {name: parts for name, parts in made.items() if name not in ELSEWHERE}
@@ -274,9 +275,9 @@ def pair() -> Iterator[tuple[Namespace, Namespace]]:
 
 def addresses(plan: Any, host: str) -> Iterator[str]:
     """What of the overlay answers on a host, beside the containers."""
-    for one in plan["networks"].values():
-        if one["attach"] != "namespace":
-            yield from (lease["gateway"] for lease in one["nodes"][host]["leases"])
+    for one in plan.networks.values():
+        if one.joins:
+            yield from (lease.gateway for lease in one.members[host].leases)
 
 
 @pytest.mark.parametrize("number", range(max(1, PLANS // 5)))

@@ -24,8 +24,10 @@ from labs import LAB, Lab
 from listing import difference, shown
 from mutations import Drift, Mutation, Sections, mutations
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
 # The same mutations in each run of the suite; `make soak` goes on to others.
 SEED = 802552
@@ -65,7 +67,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]
     lab = Lab(tmp_path_factory.mktemp("check") / "inventory")
     lab.hosts = {name: {"ansible_host": f"192.168.65.{number}"} for number, name in enumerate(HOSTS, 3)}
     plan = make_plan(
-        NETWORKS, [Node(name=name, underlay_ip=values["ansible_host"] + "/24") for name, values in lab.hosts.items()]
+        BACKENDS, NETWORKS, [Node(name=name, underlay_ip=values["ansible_host"] + "/24") for name, values in lab.hosts.items()]
     )
     assert not plan.errors, plan.errors
     try:
@@ -76,7 +78,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]
                 host = stack.enter_context(inside("bash", str(LAB), "exec", name, LAB_PREFIX=lab.prefix))
                 # One of them with nexthop objects.
                 how = "always" if name == "h2" else "never"
-                sections = host_sections(plan.as_dict(), name, allow_renumber=True, nexthops=how)
+                sections = make_part(plan.plan, name, allow_renumber=True, nexthops=how)
                 done = host.converge(sections)
                 assert "error" not in done, done
                 assert host.sh("service docker restart") == []

@@ -116,8 +116,8 @@ def test_it_is_undone_and_refused(extended: Extended) -> None:
 def test_it_is_in_the_boot_script_and_in_reports(extended: Extended) -> None:
     code = (
         f"import sys, json\nfrom {PACKAGE}.module_utils._resources._boot import script\n"
-        f"from {PACKAGE}.plugin_utils import _drift, _page\n"
-        "assert 'rule' in _drift.RESOURCES\nprint(script({'rule': json.load(sys.stdin)}))"
+        f"from {PACKAGE}.plugin_utils._see import drift, page\n"
+        "assert 'rule' in drift.RESOURCES\nprint(script({'rule': json.load(sys.stdin)}))"
     )
     made = run(sys.executable, "-c", code, stdin=json.dumps(RULES), PYTHONPATH=os.pathsep.join([str(extended.folder)])).stdout
     for _time in range(2):
@@ -130,14 +130,14 @@ def test_the_tuple_is_the_only_list() -> None:
     """What else names all resources takes them from it, or is held to it here."""
     from ansible_collections.agentless.overlay.plugins.module_utils._module import HOST_SPEC, SPECS
     from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
-    from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift
+    from ansible_collections.agentless.overlay.plugins.plugin_utils._see.drift import RESOURCES
 
     sections = [one.section for one in ORDER if one.options is not None]
     assert list(SPECS) == sections and list(HOST_SPEC)[: len(sections)] == sections
     assert len({one.name for one in ORDER}) == len(ORDER)
     schema = json.loads((ROOT / "docs/drift.schema.json").read_text())
     items = schema["properties"]["hosts"]["additionalProperties"]["properties"]["drift"]["items"]["properties"]
-    assert items["resource"]["enum"] == list(_drift.RESOURCES)
+    assert items["resource"]["enum"] == list(RESOURCES)
     # Each resource is in the file of its name's own, and no file of resources is outside of it.
     for path in (ROOT / "plugins/module_utils/_engine").glob("*.py"):
         said = path.read_text()

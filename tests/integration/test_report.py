@@ -18,9 +18,12 @@ import pytest
 from labs import Lab
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift, _page, _verify
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.drift import make_drift_report
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.page import make_page, render_page
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.verify import make_verify_report
 
 
 @dataclass
@@ -152,18 +155,27 @@ def test_three_hundred_hosts(browser: Browser, tmp_path: Path) -> None:
     """The page alone, of data that no lab of this size is needed for."""
     chance = random.Random(7)
     nodes = [Node(f"web{number:03}", f"10.0.{number // 250}.{number % 250 + 1}") for number in range(300)]
-    plan = make_plan([{"name": "main", "cidr": "10.88.0.0/15", "vni": 88}], nodes, {}, [], "leases", {}).as_dict()
-    names = _drift.nodes_of(plan)
-    leases = {name: record["leases"][0]["subnet"] for name, record in plan["networks"]["main"]["nodes"].items()}
+    plan = make_plan(BACKENDS, [{"name": "main", "cidr": "10.88.0.0/15", "vni": 88}], nodes).plan
+    names = plan.list_nodes()
+    leases = {name: member.leases[0].subnet for name, member in plan.networks["main"].members.items()}
     gone = {"resource": "route_entry", "name": leases["web200"], "kind": "missing", "planned": ["x"], "found": []}
     looked = {
         name: {"drift": [gone] if name == "web100" else [], "certificate": {}, "impact": [], "operations": []} for name in names
     }
     problem = "<script>alert('no')</script> & \"more\""
-    drift = _drift.document(plan, {name: said for name, said in looked.items() if name != "web007"}, {"web007": problem}, "now")
+    answers = {name: answer for name, answer in looked.items() if name != "web007"}
+    drift = make_drift_report(plan, answers, {"web007": problem}, "now")
     rows = [
         {
-            **{"from": one, "to": other, "network": "main", "source": "host", "kind": "host", "target": other, "address": ""},
+            **{
+                "from": one,
+                "to": other,
+                "network": "main",
+                "source": "host",
+                "endpoint": "host",
+                "target": other,
+                "address": "",
+            },
             **{
                 "size": 1450,
                 "said": "",
@@ -179,9 +191,9 @@ def test_three_hundred_hosts(browser: Browser, tmp_path: Path) -> None:
         for other in names
         if one != other
     ]
-    shown = _page.page(plan, drift, _verify.document(plan, rows, {}, [], "now"))
+    shown = make_page(plan, drift, make_verify_report(plan, rows, {}, [], "now"))
     path = tmp_path / "report.html"
-    path.write_text(_page.render(shown)["report.html"])
+    path.write_text(render_page(shown)["report.html"])
     assert path.stat().st_size < 3e6
     for width in (360, 1440):
         made = opened(browser, path, width)

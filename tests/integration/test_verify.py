@@ -76,7 +76,7 @@ def test_all_reach_all(fleet: Fleet) -> None:
 
 def found(report: dict[str, Any]) -> set[tuple[str, str, tuple[str, ...]]]:
     """What is named: kind, where, and who notices."""
-    return {(item["kind"], item["where"], tuple(item["hosts"])) for item in report["findings"]}
+    return {(item["fault"], item["where"], tuple(item["hosts"])) for item in report["findings"]}
 
 
 def test_a_host_that_lets_no_tunnel_in(fleet: Fleet, undo: list[Callable[[], object]]) -> None:
@@ -84,7 +84,7 @@ def test_a_host_that_lets_no_tunnel_in(fleet: Fleet, undo: list[Callable[[], obj
     undo.append(lambda: fleet.sh("docker2", "iptables -D INPUT -p udp --dport 4789 -j DROP"))
     played, report = fleet.verify()
     assert played.code == 2
-    assert found(report) == {("udp_blocked", "docker2", ("docker1", "docker2", "docker3"))}
+    assert found(report) == {("tunnel_blocked", "docker2", ("docker1", "docker2", "docker3"))}
     assert "Let UDP port 4789 in on docker2" in played.text
 
 
@@ -94,7 +94,7 @@ def test_a_port_that_is_blocked_on_the_way(fleet: Fleet, undo: list[Callable[[],
     undo.append(lambda: fleet.underlay("nft delete table bridge t"))
     played, report = fleet.verify()
     assert played.code == 2
-    assert found(report) == {("udp_blocked", "", ("docker1", "docker3")), ("udp_blocked", "", ("docker2", "docker3"))}
+    assert found(report) == {("tunnel_blocked", "", ("docker1", "docker3")), ("tunnel_blocked", "", ("docker2", "docker3"))}
     assert "blocked between docker1 and docker3, in both directions" in played.text
 
 
@@ -161,7 +161,7 @@ def test_another_way_than_planned(fleet: Fleet, undo: list[Callable[[], object]]
     fleet.sh("docker1", f"ip route replace {route['dst']} via {gateway} proto 157")
     played, report = fleet.verify()
     assert played.code == 2
-    assert ("path", "docker1") in {(item["kind"], item["where"]) for item in report["findings"]}
+    assert ("path", "docker1") in {(item["fault"], item["where"]) for item in report["findings"]}
     assert "planned is: tunnel, by vxlan.88" in played.text
 
 

@@ -20,10 +20,11 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import rules_of
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
-from ansible_collections.agentless.overlay.plugins.plugin_utils._captured import pair, table
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node, Plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import host_sections, probe_targets
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets, make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import Planned, make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.captured import choose_capture, show_capture
 
 P2P = {"name": "tunnel", "backend": "p2p", "cidr": "10.0.0.0/24", "vni": 1}
 MULTICAST = {"name": "all", "backend": "multicast", "cidr": "10.0.0.0/24", "vni": 2, "group": "239.1.1.1", "dev": "eth0"}
@@ -42,14 +43,14 @@ def node(number: int, **values: Any) -> Node:
     return Node(**{"name": f"h{number}", "underlay_ip": f"192.168.65.{number}/24", **values})
 
 
-def planned(network: dict[str, Any], *nodes: Node, **more: Any) -> Plan:
-    plan = make_plan([network], nodes or [node(1), node(2)], **more)
+def planned(network: dict[str, Any], *nodes: Node, **more: Any) -> Planned:
+    plan = make_plan(BACKENDS, [network], nodes or [node(1), node(2)], **more)
     assert not plan.errors, [str(error) for error in plan.errors]
     return plan
 
 
 def messages(network: dict[str, Any], *nodes: Node, **more: Any) -> list[str]:
-    return [str(error) for error in make_plan([network], nodes or [node(1), node(2)], **more).errors]
+    return [str(error) for error in make_plan(BACKENDS, [network], nodes or [node(1), node(2)], **more).errors]
 
 
 @pytest.mark.parametrize(
@@ -128,14 +129,14 @@ def test_a_wrong_inventory_is_refused(network: dict[str, Any], nodes: list[Node]
 def test_leases_of_flat_networks() -> None:
     """An address each, where the hosts themselves are on it; a range each, where their containers are."""
     plan = planned(P2P, node(1, subnet="10.0.0.106/24"), node(2))
-    nodes = plan.as_dict()["networks"]["tunnel"]["nodes"]
-    assert nodes["h1"]["leases"][0]["gateway"] == "10.0.0.106"
+    members = plan.plan.networks["tunnel"].members
+    assert members["h1"].leases[0].gateway == "10.0.0.106"
     assert plan.leases["tunnel"]["h2"].endswith("/32") and plan.leases["tunnel"]["h2"].startswith("10.0.0.")
-    section = host_sections(plan.as_dict(), "h1")
+    section = make_part(plan.plan, "h1")
     assert section["vxlan_link"][0]["entries"][0]["addresses"] == ["10.0.0.106/24"]
     assert section["vxlan_link"][0]["entries"][0]["remote"] == "192.168.65.2"
     assert section["docker_bip"] == [{"state": "absent"}] and section["sysctl"] == []
-    section = host_sections(planned(L2, node(1, subnet="172.18.50.0/24"), node(2)).as_dict(), "h1")
+    section = make_part(planned(L2, node(1, subnet="172.18.50.0/24"), node(2)).plan, "h1")
     docker = section["docker_network"][0]
     assert (docker["subnets"], docker["ip_ranges"], docker["gateways"]) == (
         ["172.18.0.0/16"],
@@ -170,9 +171,9 @@ def test_ipv6_in_all_its_places() -> None:
         )
         for number in (1, 2)
     ]
-    plan = planned(network, *fleet).as_dict()
-    assert plan["networks"]["demo"]["mtu"] == 1430, "an outer IPv6 header is 20 bytes longer"
-    section = host_sections(plan, "h1")
+    plan = planned(network, *fleet).plan
+    assert plan.networks["demo"].mtu == 1430, "an outer IPv6 header is 20 bytes longer"
+    section = make_part(plan, "h1")
     device = section["vxlan_link"][0]["entries"][0]
     assert device["local"] == "fd65::1" and device["addresses"] == ["10.88.1.0/32", "fd00:88:0:1::/128"]
     assert section["fdb_entry"][0]["entries"][0]["dst"] == "fd65::2"
@@ -189,7 +190,7 @@ def test_ipv6_in_all_its_places() -> None:
 def test_only_peers_on_one_subnet_are_reached_without_the_tunnel() -> None:
     network = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "direct_routing": True}
     fleet = [node(1), node(2), node(3, underlay_ip="192.168.66.3", underlay_subnet="192.168.66.0/24")]
-    section = host_sections(planned(network, *fleet).as_dict(), "h1")
+    section = make_part(planned(network, *fleet).plan, "h1")
     ways = {entry["dst"]: entry for entry in section["route_entry"][0]["entries"]}
     direct = [entry["gateway"] for entry in ways.values() if "device" not in entry]
     assert direct == ["192.168.65.2"] and len(ways) == 2
@@ -197,11 +198,11 @@ def test_only_peers_on_one_subnet_are_reached_without_the_tunnel() -> None:
     assert section["firewall"][0]["devices"] == ["vxlan.88", ""]
     # One that is alone on its subnet lets them in as well: its Docker network could not be told later.
     alone = {**network, "attach": {"docker_network": "x"}}
-    section = host_sections(planned(alone, *fleet).as_dict(), "h3")
+    section = make_part(planned(alone, *fleet).plan, "h3")
     assert section["docker_network"][0]["devices"] == ["vxlan.88", ""] and section["docker_network"][0]["via"] == [
         "192.168.66.1"
     ]
-    assert host_sections(planned(alone, *fleet).as_dict(), "h1")["docker_network"][0]["via"] == ["192.168.65.2"]
+    assert make_part(planned(alone, *fleet).plan, "h1")["docker_network"][0]["via"] == ["192.168.65.2"]
 
 
 def test_members_and_peers() -> None:
@@ -210,12 +211,12 @@ def test_members_and_peers() -> None:
     network = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}
     for members in ("web", "[?contains(groups, 'web')]", "[?contains(groups, 'web')].name", ["h1", "h2"]):
         plan = planned({**network, "members": members}, *fleet, groups=groups)
-        assert sorted(plan.subnets["demo"]) == ["h1", "h2"], members
-        assert host_sections(plan.as_dict(), "h3")["vxlan_link"][0]["entries"] == []
-    plan = planned({**network, "members": "[?labels.zone=='a']", "peers": "hubs"}, *fleet, groups=groups).as_dict()
-    assert [host for host in ("h1", "h2", "h3") if len(host_sections(plan, host)["fdb_entry"][0]["entries"]) == 2] == ["h1"]
-    assert host_sections(plan, "h2")["firewall"][0]["vteps"] == ["192.168.65.1"]
-    assert [target["name"] for target in probe_targets(plan, "h2", {})] == ["h1"]
+        assert sorted(plan.plan.networks["demo"].members) == ["h1", "h2"], members
+        assert make_part(plan.plan, "h3")["vxlan_link"][0]["entries"] == []
+    plan = planned({**network, "members": "[?labels.zone=='a']", "peers": "hubs"}, *fleet, groups=groups).plan
+    assert [host for host in ("h1", "h2", "h3") if len(make_part(plan, host)["fdb_entry"][0]["entries"]) == 2] == ["h1"]
+    assert make_part(plan, "h2")["firewall"][0]["vteps"] == ["192.168.65.1"]
+    assert [target["name"] for target in list_probe_targets(plan, "h2", {})] == ["h1"]
     assert "no node is a member" in messages({**network, "members": "elsewhere"}, *fleet, groups=groups)[0]
 
 
@@ -226,34 +227,34 @@ def test_two_hosts_of_two_networks_may_share_docker0() -> None:
         {"name": name, "cidr": f"10.{number}.0.0/16", "vni": number, "members": name} for number, name in enumerate("ab", 1)
     ]
     fleet = [node(number) for number in (1, 2, 3, 4)]
-    assert make_plan(networks, fleet, groups=groups).errors == []
+    assert make_plan(BACKENDS, networks, fleet, groups=groups).errors == []
     del networks[1]["members"]
-    assert any("has docker0 already" in str(error) for error in make_plan(networks, fleet, groups=groups).errors)
+    assert any("has docker0 already" in str(error) for error in make_plan(BACKENDS, networks, fleet, groups=groups).errors)
 
 
 def test_a_routed_network_for_another_runtime() -> None:
     """Attached to the host: the VTEP, the way to each peer and subnet.env, and nothing of Docker's."""
     network = {"name": "n", "cidr": "10.9.0.0/16", "vni": 9, "attach": "host"}
-    plan = planned(network, node(1), node(2)).as_dict()
-    own = plan["networks"]["n"]["nodes"]["h1"]["leases"][0]
-    sections = host_sections(plan, "h1")
-    assert own["subnet"].endswith("/24") and own["gateway"] == own["vtep_ip"] == own["subnet"].partition("/")[0]
-    assert f"FLANNEL_SUBNET={own['vtep_ip'][:-1]}1/24\n" in sections["files"][0]["content"]
+    plan = planned(network, node(1), node(2)).plan
+    own = plan.networks["n"].members["h1"].leases[0]
+    sections = make_part(plan, "h1")
+    assert own.subnet.endswith("/24") and own.gateway == own.vtep_ip == own.subnet.partition("/")[0]
+    assert f"FLANNEL_SUBNET={own.vtep_ip[:-1]}1/24\n" in sections["files"][0]["content"]
     assert (sections["docker_bip"], sections["docker_network"]) == ([{"state": "absent"}], [])
     assert sections["sysctl"] == [{"name": "net.ipv4.ip_forward", "value": "1"}]
     rules = rules_of({"bridge": "docker0", **sections["firewall"][0]})
     assert {rule.where.split()[0] for rule in rules} == {"nft"} and not any('""' in rule.rule for rule in rules)
-    assert [target["address"] for target in probe_targets(plan, "h1", {})] == [
-        plan["networks"]["n"]["nodes"]["h2"]["leases"][0]["vtep_ip"]
+    assert [target["address"] for target in list_probe_targets(plan, "h1", {})] == [
+        plan.networks["n"].members["h2"].leases[0].vtep_ip
     ]
     for other in ("host", "docker0"):
         both = [network, {"name": "o", "cidr": "10.10.0.0/16", "vni": 10, "attach": other}]
-        assert ["subnet.env" in str(error) for error in make_plan(both, [node(1), node(2)]).errors] == [True]
+        assert ["subnet.env" in str(error) for error in make_plan(BACKENDS, both, [node(1), node(2)]).errors] == [True]
 
 
 def test_a_parallel_vni_is_ready_beside_the_one_in_use() -> None:
-    plan = planned({"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "parallel": [{"vni": 89}]}).as_dict()
-    section = host_sections(plan, "h1")
+    plan = planned({"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "parallel": [{"vni": 89}]}).plan
+    section = make_part(plan, "h1")
     devices = [entry["name"] for entry in section["vxlan_link"][0]["entries"]]
     assert devices == ["vxlan.88", "vxlan.89"]
     assert [len(part["entries"]) for part in section["fdb_entry"]] == [1, 1]
@@ -261,22 +262,22 @@ def test_a_parallel_vni_is_ready_beside_the_one_in_use() -> None:
     assert section["firewall"][0]["vxlan"] == [{"vni": 88, "port": 4789}, {"vni": 89, "port": 4789}]
     # The other way round, the VTEPs of both are the same as before.
     turned = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 89, "parallel": [{"vni": 88}]}
-    swapped = host_sections(planned(turned).as_dict(), "h1")
+    swapped = make_part(planned(turned).plan, "h1")
     macs = {entry["name"]: entry["mac"] for entry in section["vxlan_link"][0]["entries"]}
     assert {entry["name"]: entry["mac"] for entry in swapped["vxlan_link"][0]["entries"]} == macs
 
 
 def test_containers_of_unknown_peers_are_kept() -> None:
     """In a limited run nobody has asked the other hosts what runs on them: what is known of it stays."""
-    plan = planned({**L2, "static": True}).as_dict()
+    plan = planned({**L2, "static": True}).plan
     known = {"h2": {"mynetwork": [{"name": "c", "addresses": ["172.18.7.2"], "mac": "02:00:00:00:00:01"}]}}
-    section = host_sections(plan, "h1", containers=known)
+    section = make_part(plan, "h1", containers=known)
     assert section["neigh_entry"][0]["entries"] == [{"dst": "172.18.7.2", "lladdr": "02:00:00:00:00:01"}]
     assert section["neigh_entry"][0]["purge"] and section["neigh_entry"][0]["device"] == "br.200"
     # They are of the moment: a boot brings others.
     assert section["boot"][0]["sections"]["neigh_entry"] == [] and len(section["fdb_entry"]) == 2
     assert [len(part["entries"]) for part in section["boot"][0]["sections"]["fdb_entry"]] == [1]
-    section = host_sections(plan, "h1", containers={"h1": {}})
+    section = make_part(plan, "h1", containers={"h1": {}})
     assert not section["neigh_entry"][0]["purge"]
     assert section["fdb_entry"][0]["purge"] and section["fdb_entry"][1]["keep_unicast"]
 
@@ -285,12 +286,12 @@ def test_the_bridge_of_a_long_name_is_a_device_name() -> None:
     long = {**HOST_GW, "name": "a-name-longer-than-a-device", "attach": {"docker_network": "x"}}
     for network in (long, {**BY_HAND, "name": "a-name-longer-than-a-device", "bridge": None}):
         wanted = {key: value for key, value in network.items() if value is not None}
-        assert len(planned(wanted).networks["a-name-longer-than-a-device"].bridge) == 15
-    assert planned({**HOST_GW, "attach": {"docker_network": "x"}}).networks["gw"].bridge == "br.gw"
+        assert len(planned(wanted).plan.networks["a-name-longer-than-a-device"].bridge) == 15
+    assert planned({**HOST_GW, "attach": {"docker_network": "x"}}).plan.networks["gw"].bridge == "br.gw"
 
 
 def test_containers_by_hand() -> None:
-    section = host_sections(planned(BY_HAND).as_dict(), "h1")
+    section = make_part(planned(BY_HAND).plan, "h1")
     assert section["bridge"][0]["name"] == "MyDocker0" and section["bridge"][0]["addresses"] == ["172.16.1.254/16"]
     assert [(one["name"], one["address"]) for one in section["sandbox"]] == [
         ("Container_ns1", "172.16.1.1/16"),
@@ -307,23 +308,23 @@ def test_containers_by_hand() -> None:
 
 
 def test_what_to_capture() -> None:
-    plan = planned({"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}).as_dict()
-    assert pair(plan, "h1", "h2")["underlay"] == {"h1": "192.168.65.1", "h2": "192.168.65.2"}
+    plan = planned({"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}).plan
+    assert choose_capture(plan, "h1", "h2")["underlay"] == {"h1": "192.168.65.1", "h2": "192.168.65.2"}
     for arguments, words in (
         (("h1", "h1"), "nothing leaves the host"),
         (("h1", "h9"), "not both on any network"),
         (("h1", "h2", "web"), "there is no network web"),
     ):
         with pytest.raises(ValueError, match=words):
-            pair(plan, *arguments)
+            choose_capture(plan, *arguments)
     packet = {
         **{"outer_mac": ["a", "b"], "outer_address": ["1", "2"], "udp_port": [1, 2], "vni": 88, "inner_mac": ["c", "d"]},
         **{"inner_address": ["3", "4"], "what": "seq 1"},
     }
-    shown = table({"network": "demo"}, {"device": "eth0", "packets": [packet]}, {"device": "eth1", "packets": [packet]})
+    shown = show_capture({"network": "demo"}, {"device": "eth0", "packets": [packet]}, {"device": "eth1", "packets": [packet]})
     assert "as it leaves by eth0" in shown and "as it arrives by eth1" in shown and shown.count("VNI            88") == 2
     with pytest.raises(ValueError, match=r"1 sent and 0 received"):
-        table({"network": "demo"}, {"device": "eth0", "packets": [packet]}, {"device": "eth1", "packets": []})
+        show_capture({"network": "demo"}, {"device": "eth0", "packets": [packet]}, {"device": "eth1", "packets": []})
 
 
 SAID = """\

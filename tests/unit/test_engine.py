@@ -23,6 +23,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     sort_key,
 )
+from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER, _daemon_json, _docker_networks
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import Address
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
@@ -30,8 +31,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._neighbours import Neighbour
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import Node, make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import MARK, host_sections, probe_targets
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets, make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
 NAMES = {"vxlan_link": Link, "address": Address, "neigh_entry": Neighbour, "fdb_entry": FdbEntry, "route_entry": Route}
 
@@ -228,15 +231,15 @@ def test_what_is_not_in_force_needs_a_restart() -> None:
 
 def test_a_host_gets_its_peers_and_not_itself() -> None:
     nodes = [Node(f"docker{n}", f"192.168.65.{n}", subnet=f"10.88.{n}.0/24") for n in (1, 2, 3)]
-    plan = make_plan([{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}], nodes).as_dict()
-    sections = host_sections(plan, "docker2")
+    plan = make_plan(BACKENDS, [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}], nodes).plan
+    sections = make_part(plan, "docker2")
     for section in ("neigh_entry", "fdb_entry", "route_entry"):
         assert len(sections[section][0]["entries"]) == 2 and sections[section][0]["purge"]
     assert [entry["dst"] for entry in sections["route_entry"][0]["entries"]] == ["10.88.1.0/24", "10.88.3.0/24"]
     assert sections["docker_bip"][0]["bip"] == "10.88.2.1/24"
     containers = {"docker1": {"bridge": {"name": "c1", "addresses": ["10.88.1.2"]}}, "docker3": None}
     shared = {"network": "bridge", "mtu": 1450}
-    assert probe_targets(plan, "docker2", containers, ["docker3"]) == [
+    assert list_probe_targets(plan, "docker2", containers, ["docker3"]) == [
         {"name": "docker1", "address": "10.88.1.1", **shared},
         {"name": "docker1/c1", "address": "10.88.1.2", **shared},
         # Its docker0 has no lease before its owner restarts Docker: its VTEP answers.
@@ -250,14 +253,14 @@ def test_a_docker_network_of_its_own_leaves_daemon_json_alone() -> None:
         {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "attach": {"docker_network": "overlay"}},
         {"name": "more", "cidr": "10.89.0.0/16", "vni": 89, "attach": {"docker_network": "more"}},
     ]
-    plan = make_plan(networks, nodes)
+    plan = make_plan(BACKENDS, networks, nodes)
     assert plan.errors == []
-    sections = host_sections(plan.as_dict(), "docker1")
+    sections = make_part(plan.plan, "docker1")
     assert sections["docker_bip"] == [{"state": "absent"}]
     assert sections["files"] == [{"path": "/run/flannel/subnet.env", "state": "absent"}]
     assert [item["bridge"] for item in sections["docker_network"]] == ["br.88", "br.89"]
     assert [item["bridge"] for item in sections["firewall"]] == ["br.88", "br.89"]
-    assert {target["network"] for target in probe_targets(plan.as_dict(), "docker1", {})} == {"overlay", "more"}
+    assert {target["network"] for target in list_probe_targets(plan.plan, "docker1", {})} == {"overlay", "more"}
 
 
 @pytest.mark.parametrize(

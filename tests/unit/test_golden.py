@@ -19,10 +19,12 @@ from as_planned import tables_of
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
-from ansible_collections.agentless.overlay.plugins.plugin_utils._explain import explained, pair
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import docker_name, host_sections
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS, restore_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.explain import choose_ends, explain_way
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 # As in every file, for the licence.
@@ -36,13 +38,14 @@ def made_of(name: str) -> dict[str, str]:
     nodes = [
         Node(name=host, **{**values, "groups": tuple(values.get("groups", ()))}) for host, values in fleet["hosts"].items()
     ]
-    made = make_plan(fleet["networks"], nodes, groups=fleet.get("groups"))
+    made = make_plan(BACKENDS, fleet["networks"], nodes, groups=fleet.get("groups"))
     assert not made.errors, [str(error) for error in made.errors]
-    plan, containers = made.as_dict(), fleet.get("containers", {})
-    sections = {host: host_sections(plan, host, containers=_all_of(containers, fleet["hosts"])) for host in fleet["hosts"]}
+    plan, containers = made.plan, fleet.get("containers", {})
+    assert restore_plan(yaml.safe_load(_yaml(plan.to_plain()))) == plan
+    sections = {host: make_part(plan, host, containers=_all_of(containers, fleet["hosts"])) for host in fleet["hosts"]}
     first = next(iter(fleet["hosts"]))
     return {
-        "plan.yml": _yaml(plan),
+        "plan.yml": _yaml(plan.to_plain()),
         "sections.yml": _yaml(sections),
         "boot.sh": _boot._script(_boot.parts_of(_boot_sections(sections[first]))),
         "explain.txt": "\n".join(line for ends in fleet["explain"] for line in _explain(plan, fleet, sections, ends)),
@@ -68,22 +71,22 @@ def _yaml(data: Any) -> str:
     return _HEAD + yaml.dump(data, Dumper=Plain, width=120, default_flow_style=None)
 
 
-def _explain(plan: dict[str, Any], fleet: dict[str, Any], sections: dict[str, Any], ends: list[str]) -> list[str]:
+def _explain(plan: Plan, fleet: dict[str, Any], sections: dict[str, Any], ends: list[str]) -> list[str]:
     """The way between two ends, as explain.yml says it of hosts that are as planned."""
     running = fleet.get("containers", {})
-    found = pair(plan, *ends, "", running)
+    found = choose_ends(plan, *ends, "", running)
     head = f"$ explain {' '.join(ends)}"
     if found["error"]:
         return [head, found["error"], ""]
-    network = plan["networks"][found["network"]]
+    network = plan.networks[found["network"]]
     tables = []
     for end in found["ends"]:
         given = fleet["hosts"][end["host"]]["underlay_ip"]
         addresses = [given] if isinstance(given, str) else given
         underlay = [one if "/" in one else f"{one}/{64 if ':' in one else 24}" for one in addresses]
-        here = [{**one, "bridge": network["bridge"]} for one in running.get(end["host"], {}).get(docker_name(network), [])]
+        here = [{**one, "bridge": network.bridge} for one in running.get(end["host"], {}).get(network.docker_name, [])]
         tables.append(tables_of({"underlay": underlay}, sections[end["host"]], here, end))
-    return [head, *explained(plan, found, tables)["told"], ""]
+    return [head, *explain_way(plan, found, tables)["lines"], ""]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,29 +12,29 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases
 
 
 def test_what_is_written_is_read_and_is_inventory(tmp_path: Path) -> None:
     path = str(tmp_path / "leases.yml")
     records = {"demo": {"b": "10.88.2.0/24", "a": "10.88.1.0/24"}, "empty": {}}
-    _leases.write(path, records)
-    assert _leases.read(path) == {"demo": records["demo"]}
+    leases.write(path, records)
+    assert leases.read(path) == {"demo": records["demo"]}
     assert list(yaml.safe_load(Path(path).read_text())) == ["overlay_lease_records"]
     assert Path(path).read_text().startswith("---\n#")
     assert [entry.name for entry in tmp_path.iterdir()] == ["leases.yml"]
 
 
 def test_no_file_is_no_record(tmp_path: Path) -> None:
-    assert _leases.read(str(tmp_path / "none.yml")) == {}
+    assert leases.read(str(tmp_path / "none.yml")) == {}
 
 
 @pytest.mark.parametrize("text", ["[", "overlay_lease_records: 7", "overlay_lease_records: {demo: 7}", "- a", "x: y"])
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "leases.yml"
     path.write_text(text)
-    with pytest.raises(_leases.LeaseFileError, match=r"leases\.yml"):
-        _leases.read(str(path))
+    with pytest.raises(leases.LeaseFileError, match=r"leases\.yml"):
+        leases.read(str(path))
 
 
 def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
     def work() -> None:
         nonlocal inside, most
         for _round in range(5):
-            with _leases.locked(path):
+            with leases.locked(path):
                 inside += 1
                 most = max(most, inside)
                 inside -= 1
@@ -58,7 +58,7 @@ def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(_leases.LeaseFileError, match="/proc/none/leases.yml: leases cannot be recorded"), _leases.locked(
+    with pytest.raises(leases.LeaseFileError, match="/proc/none/leases.yml: leases cannot be recorded"), leases.locked(
         "/proc/none/leases.yml"
     ):
         pass

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
 
 def errors(*networks: dict[str, Any]) -> list[str]:
@@ -20,7 +21,7 @@ def errors(*networks: dict[str, Any]) -> list[str]:
         {"name": f"n{n}", "cidr": f"10.{n}.0.0/16", "vni": n, "attach": {"docker_network": f"d{n}"}, **network}
         for n, network in enumerate(networks, 1)
     ]
-    return [str(error) for error in make_plan(named, nodes).errors]
+    return [str(error) for error in make_plan(BACKENDS, named, nodes).errors]
 
 
 @pytest.mark.parametrize(

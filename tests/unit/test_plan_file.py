@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _plan_file
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import plan_file
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
 FLEET: dict[str, Any] = {
     "overlay_networks": [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "members": "web"}],
@@ -29,16 +30,16 @@ NODES = [
 @pytest.fixture
 def file(tmp_path: Path) -> str:
     groups = {"web": [node.name for node in NODES], "overlay": [node.name for node in NODES]}
-    made = make_plan(FLEET["overlay_networks"], NODES, groups=groups)
+    made = make_plan(BACKENDS, FLEET["overlay_networks"], NODES, groups=groups)
     assert made.errors == []
     path = tmp_path / "plan.json"
-    _plan_file.write(str(path), _plan_file.render(made.as_dict(), _plan_file.prints(FLEET, NODES)))
+    plan_file.write(str(path), plan_file.render(made.plan.to_plain(), plan_file.prints(FLEET, NODES)))
     return str(path)
 
 
 def problems(file: str, nodes: list[Node], **fleet: Any) -> list[str]:
-    plan, errors = _plan_file.use(file, "plan.json", {**FLEET, **fleet}, nodes)
-    assert set(plan["networks"]["demo"]["nodes"]) == {"h1", "h2", "h3", "h4"}
+    plan, errors = plan_file.use(file, "plan.json", BACKENDS, {**FLEET, **fleet}, nodes)
+    assert set(plan.networks["demo"].members) == {"h1", "h2", "h3", "h4"}
     return [f"{error.host}: {error.problem}" for error in errors]
 
 
@@ -74,16 +75,21 @@ def test_networks_and_new_hosts_count(file: str) -> None:
 
 def test_what_is_no_plan_is_never_used(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    assert [error.problem for error in _plan_file.use(str(path), "plan.json", FLEET, NODES)[1]] == ["there is no such file"]
+    assert [error.problem for error in plan_file.use(str(path), "plan.json", BACKENDS, FLEET, NODES)[1]] == [
+        "there is no such file"
+    ]
     for text in (
         "{}",
         "[]",
         "no",
         '{"plan": {}, "made_from": {"fleet": 1}}',
         '{"plan": 1, "made_from": {"fleet": 1, "nodes": {}}}',
+        # As a version before typed plans wrote it.
+        '{"plan": {"networks": {"n": {"backend": "vxlan", "nodes": {}}}}, "made_from": {"fleet": 1, "nodes": {}}}',
+        '{"plan": {"networks": {"n": {"backend": "else"}}}, "made_from": {"fleet": 1, "nodes": {}}}',
     ):
         path.write_text(text)
-        with pytest.raises(_plan_file.PlanFileError, match=r"is not a plan .* Run playbooks/plan.yml"):
-            _plan_file.use(str(path), "plan.json", FLEET, NODES)
-    with pytest.raises(_plan_file.PlanFileError, match="cannot be written"):
-        _plan_file.write("/proc/none/plan.json", "x")
+        with pytest.raises(plan_file.PlanFileError, match=r"is not a plan .* Run playbooks/plan.yml"):
+            plan_file.use(str(path), "plan.json", BACKENDS, FLEET, NODES)
+    with pytest.raises(plan_file.PlanFileError, match="cannot be written"):
+        plan_file.write("/proc/none/plan.json", "x")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node, Plan, vtep_mac
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import IPNetwork, Node, Tunnel, compute_mac
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import Planned, make_plan
 
 NETWORK = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 88}
 
@@ -22,54 +23,49 @@ def nodes(count: int) -> list[Node]:
     return [Node(f"docker{n}", f"192.168.{n // 250}.{n % 250 + 1}") for n in range(1, count + 1)]
 
 
-def messages(plan: Plan) -> list[str]:
+def messages(plan: Planned) -> list[str]:
     return [str(error) for error in plan.errors]
 
 
-def subnets(plan: Plan, network: str = "demo") -> dict[str, str]:
-    return {name: ",".join(str(subnet) for subnet in subnets) for name, subnets in plan.subnets[network].items()}
+def subnets(plan: Planned, network: str = "demo") -> dict[str, str]:
+    members = plan.plan.networks[network].members.values()
+    return {member.name: ",".join(lease.subnet for lease in member.leases) for member in members}
 
 
 def test_defaults_are_those_of_the_articles() -> None:
-    plan = make_plan([NETWORK], nodes(2))
-    network = plan.as_dict()["networks"]["demo"]
-    assert {key: network[key] for key in ("backend", "port", "device", "mtu", "docker_network", "bridge")} == {
-        "backend": "vxlan",
-        "port": 4789,
-        "device": "vxlan.88",
-        "mtu": 1450,
-        "docker_network": "",
-        "bridge": "docker0",
-    }
+    plan = make_plan(BACKENDS, [NETWORK], nodes(2))
+    network = plan.plan.networks["demo"]
+    assert (network.backend, network.mtu, network.docker_name, network.bridge) == ("vxlan", 1450, "bridge", "docker0")
+    assert network.tunnels == (Tunnel("vxlan.88", "udp", 4789, 88, overhead=50),)
 
 
 def test_a_part_of_the_plan_follows_from_the_lease() -> None:
     node = Node("docker1", "192.168.65.3", subnet="10.88.50.0/24")
-    assert make_plan([NETWORK], [node]).as_dict()["networks"]["demo"]["nodes"] == {
+    assert make_plan(BACKENDS, [NETWORK], [node]).plan.to_plain()["networks"]["demo"]["members"] == {
         "docker1": {
             "underlay_ip": "192.168.65.3",
-            "vtep_mac": vtep_mac("demo", 88, "docker1"),
+            "macs": [compute_mac("demo", 88, "docker1")],
             "leases": [{"subnet": "10.88.50.0/24", "vtep_ip": "10.88.50.0", "gateway": "10.88.50.1"}],
         }
     }
 
 
 def test_macs_are_local_unicast_and_differ() -> None:
-    macs = [vtep_mac(network, vni, f"n{n}") for network in ("a", "b") for vni in (1, 2) for n in range(2500)]
+    macs = [compute_mac(network, vni, f"n{n}") for network in ("a", "b") for vni in (1, 2) for n in range(2500)]
     assert len(set(macs)) == 10000
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs)
     # What is on hosts already must not change with a version of this collection.
-    assert vtep_mac("demo", 88, "docker1") == "c6:88:e3:6e:57:75"
+    assert compute_mac("demo", 88, "docker1") == "c6:88:e3:6e:57:75"
 
 
 def test_order_and_company_do_not_matter() -> None:
     fleet = nodes(40)
-    first = make_plan([NETWORK], fleet)
+    first = make_plan(BACKENDS, [NETWORK], fleet)
     shuffled = fleet[:]
     random.Random(1).shuffle(shuffled)
-    assert make_plan([NETWORK], shuffled).as_dict() == first.as_dict()
+    assert make_plan(BACKENDS, [NETWORK], shuffled).plan == first.plan
     joined = [Node("aaa", "172.16.0.1"), *shuffled, Node("zzz", "172.16.0.2")]
-    later = subnets(make_plan([NETWORK], joined, first.leases))
+    later = subnets(make_plan(BACKENDS, [NETWORK], joined, first.leases))
     assert {name: later[name] for name in subnets(first)} == subnets(first)
 
 
@@ -82,7 +78,7 @@ def test_leases_never_move_and_never_overlap(seed: int) -> None:
     seen: dict[str, str] = {}
     pool = [Node(f"h{n}", f"192.168.0.{n + 1}", subnet=f"10.88.{n}.0/25" if n in (3, 5) else None) for n in range(13)]
     for _round in range(15):
-        plan = make_plan([network], chance.sample(pool, chance.randint(1, 13)), recorded)
+        plan = make_plan(BACKENDS, [network], chance.sample(pool, chance.randint(1, 13)), recorded)
         pinned_late = [error for error in plan.errors if "overlaps" in error.problem]
         if pinned_late:  # a pin onto somebody's recorded lease is an error, and changes nothing
             assert plan.errors == pinned_late
@@ -91,13 +87,13 @@ def test_leases_never_move_and_never_overlap(seed: int) -> None:
         recorded = plan.leases
         for name, subnet in subnets(plan).items():
             assert seen.setdefault(name, subnet) == subnet
-        given = [subnet for (subnet,) in plan.subnets["demo"].values()]
+        given = [IPNetwork(subnet) for subnet in subnets(plan).values()]
         assert not any(a in b for a in given for b in given if a is not b)
 
 
 def test_pin_comes_before_record_before_free_slot() -> None:
     recorded = {"demo": {"docker1": "10.88.7.0/24", "docker2": "10.88.8.0/24"}}
-    plan = make_plan([NETWORK], [Node("docker1", "192.168.0.1", subnet="10.88.50.0/24"), *nodes(3)[1:]], recorded)
+    plan = make_plan(BACKENDS, [NETWORK], [Node("docker1", "192.168.0.1", subnet="10.88.50.0/24"), *nodes(3)[1:]], recorded)
     assert subnets(plan)["docker1"] == "10.88.50.0/24"
     assert subnets(plan)["docker2"] == "10.88.8.0/24"
     assert list(plan.new["demo"]) == ["docker3"]
@@ -107,17 +103,20 @@ def test_what_a_pinned_host_had_before_is_kept_for_it() -> None:
     network = {**NETWORK, "cidr": "10.88.0.0/28"}
     recorded = {"demo": {"docker1": "10.88.0.4/30"}}
     fleet = [Node("docker1", "192.168.0.1", subnet="10.88.0.8/30"), *nodes(2)[1:]]
-    plan = make_plan([network], fleet, recorded)
+    plan = make_plan(BACKENDS, [network], fleet, recorded)
     assert subnets(plan) == {"docker1": "10.88.0.8/30", "docker2": "10.88.0.12/30"}
-    assert subnets(make_plan([network], nodes(2), plan.leases)) == {"docker1": "10.88.0.4/30", "docker2": "10.88.0.12/30"}
+    assert subnets(make_plan(BACKENDS, [network], nodes(2), plan.leases)) == {
+        "docker1": "10.88.0.4/30",
+        "docker2": "10.88.0.12/30",
+    }
 
 
 def test_the_lease_of_a_host_that_is_away_stays_its_own() -> None:
     network = {**NETWORK, "cidr": "10.88.0.0/28"}
     recorded = {"demo": {"gone": "10.88.0.4/30"}}
-    plan = make_plan([network], nodes(3), recorded)
+    plan = make_plan(BACKENDS, [network], nodes(3), recorded)
     assert "gone" in messages(plan)[0] and "full: all 3 leases of /30 are taken" in messages(plan)[0]
-    assert subnets(make_plan([network], [Node("gone", "192.168.9.9"), *nodes(2)], recorded))["gone"] == "10.88.0.4/30"
+    assert subnets(make_plan(BACKENDS, [network], [Node("gone", "192.168.9.9"), *nodes(2)], recorded))["gone"] == "10.88.0.4/30"
 
 
 def test_a_pin_may_be_larger_or_smaller_than_the_others() -> None:
@@ -126,15 +125,15 @@ def test_a_pin_may_be_larger_or_smaller_than_the_others() -> None:
         Node("small", "192.168.0.2", subnet="10.88.1.0/28"),
         *nodes(150)[2:],
     ]
-    plan = make_plan([NETWORK], fleet)
+    plan = make_plan(BACKENDS, [NETWORK], fleet)
     assert not plan.errors
-    given = sorted(subnet for (subnet,) in plan.subnets["demo"].values())
+    given = sorted(IPNetwork(subnet) for subnet in subnets(plan).values())
     assert not any(left.last >= right.first for left, right in zip(given, given[1:]))
 
 
 def test_the_smallest_underlay_decides_the_mtu() -> None:
     fleet = [*nodes(2), Node("wg", "192.168.9.9", underlay_mtu="1420")]
-    assert make_plan([NETWORK], fleet).networks["demo"].mtu == 1370
+    assert make_plan(BACKENDS, [NETWORK], fleet).plan.networks["demo"].mtu == 1370
 
 
 @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ def test_the_smallest_underlay_decides_the_mtu() -> None:
         ({"subnet_len": 16}, "subnet_len = 16: not a whole number from 18 to 30"),
         ({"port": 0}, "port = 0"),
         ({"device": "a/b"}, "not a device name"),
-        ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and vxlan needs 50 of it"),
+        ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and the tunnel needs 50 of it"),
         ({"mtu": 100}, "not an MTU from 576"),
         ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan, host-gw, p2p, multicast, l2, none."),
         (
@@ -185,7 +184,7 @@ def test_the_smallest_underlay_decides_the_mtu() -> None:
     ],
 )
 def test_a_wrong_network_is_refused(network: dict[str, Any], words: str) -> None:
-    plan = make_plan([{**NETWORK, **network}], nodes(2))
+    plan = make_plan(BACKENDS, [{**NETWORK, **network}], nodes(2))
     assert len(plan.errors) == 1, messages(plan)
     assert words in messages(plan)[0]
     assert messages(plan)[0].startswith("group overlay: overlay_networks[0].")
@@ -218,14 +217,14 @@ def test_a_wrong_network_is_refused(network: dict[str, Any], words: str) -> None
 )
 def test_a_wrong_host_is_refused(node: dict[str, Any], words: str) -> None:
     values = {"underlay_ip": "192.168.0.9", **node}
-    plan = make_plan([NETWORK], [*nodes(3)[1:], Node("x", **values)])
+    plan = make_plan(BACKENDS, [NETWORK], [*nodes(3)[1:], Node("x", **values)])
     assert len(plan.errors) == 1, messages(plan)
     assert messages(plan)[0].startswith("x: overlay_") and words in messages(plan)[0]
 
 
 def test_overlapping_pins_are_refused() -> None:
     fleet = [Node("a", "192.168.0.1", subnet="10.88.50.0/24"), Node("b", "192.168.0.2", subnet="10.88.50.128/25")]
-    assert messages(make_plan([NETWORK], fleet)) == [
+    assert messages(make_plan(BACKENDS, [NETWORK], fleet)) == [
         "b: overlay_subnet = '10.88.50.128/25': overlaps a's 10.88.50.0/24 in network demo. Pin another subnet."
     ]
 
@@ -238,7 +237,7 @@ def test_an_error_hides_no_other() -> None:
         {"name": "a", "cidr": "nonsense", "vni": 3},
     ]
     fleet = [Node("first", "192.168.0.9", subnet={"a": "10.99.0.0/30", "b": "10.88.1.0/24"}), *nodes(3)]
-    text = "\n".join(messages(make_plan(networks, fleet)))
+    text = "\n".join(messages(make_plan(BACKENDS, networks, fleet)))
     for words in (
         "overlay_networks[0].vni = 0: not a whole number",
         "overlay_networks[0].cidr = '10.88.0.5/28': has host bits; the network is 10.88.0.0/28. Write 10.88.0.0/28.",
@@ -255,17 +254,17 @@ def test_an_error_hides_no_other() -> None:
 
 @pytest.mark.parametrize("networks", [None, [], {}, "x", [7]])
 def test_no_networks_is_an_error(networks: Any) -> None:
-    assert len(make_plan(networks, nodes(1)).errors) == 1
+    assert len(make_plan(BACKENDS, networks, nodes(1)).errors) == 1
 
 
 def test_no_nodes_is_an_error() -> None:
-    assert "the group has no host" in messages(make_plan([NETWORK], []))[0]
+    assert "the group has no host" in messages(make_plan(BACKENDS, [NETWORK], []))[0]
 
 
 def test_numbers_may_come_as_text() -> None:
     """As they do from -e and from ini inventories."""
-    plan = make_plan([{**NETWORK, "vni": "88", "port": "8472", "mtu": "1400"}], nodes(1))
-    assert not plan.errors and (plan.networks["demo"].vni, plan.networks["demo"].port) == (88, 8472)
+    plan = make_plan(BACKENDS, [{**NETWORK, "vni": "88", "port": "8472", "mtu": "1400"}], nodes(1))
+    assert not plan.errors and plan.plan.networks["demo"].tunnels == (Tunnel("vxlan.88", "udp", 8472, 88, overhead=50),)
 
 
 def test_a_large_fleet_is_planned_in_one_pass() -> None:
@@ -275,12 +274,12 @@ def test_a_large_fleet_is_planned_in_one_pass() -> None:
     for count in (300, 3000):
         fleet = [Node(f"h{n}", f"172.{16 + n // 62500}.{n // 250 % 250}.{n % 250 + 1}") for n in range(count)]
         start = time.process_time()
-        plan = make_plan([network], fleet)
-        plan.as_dict()
+        plan = make_plan(BACKENDS, [network], fleet)
+        plan.plan.to_plain()
         times.append(time.process_time() - start)
-        assert not plan.errors and len(plan.subnets["demo"]) == count
+        assert not plan.errors and len(subnets(plan)) == count
         # And once more from the record, where every lease is compared with the others.
         start = time.process_time()
-        assert not make_plan([network], fleet, plan.leases).errors
+        assert not make_plan(BACKENDS, [network], fleet, plan.leases).errors
         times[-1] += time.process_time() - start
     assert times[1] < 40 * times[0]

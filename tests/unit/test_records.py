@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases, _records
-from ansible_collections.agentless.overlay.plugins.plugin_utils._store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases, records
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
 
 ENDINGS = [".yml", ".yaml", ".json"]
 
@@ -24,8 +24,8 @@ def write(path: Path, text: str = "") -> Path:
     return path
 
 
-def records(**nodes: str) -> str:
-    return _leases.render({"main": nodes})
+def render_records(**nodes: str) -> str:
+    return leases.render({"main": nodes})
 
 
 @pytest.mark.parametrize(
@@ -46,30 +46,30 @@ def records(**nodes: str) -> str:
 )
 def test_what_a_record_would_hide_is_named(tmp_path: Path, there: str, path: str, hidden: list[str]) -> None:
     write(tmp_path / there)
-    found = _records.find_hidden(str(tmp_path / path), ENDINGS)
+    found = records.find_hidden(str(tmp_path / path), ENDINGS)
     assert (found.files if found else []) == [str(tmp_path / file) for file in hidden]
 
 
 def test_endings_are_those_that_ansible_has(tmp_path: Path) -> None:
     write(tmp_path / "group_vars/web.vars")
     path = str(tmp_path / "group_vars/web/leases.yml")
-    assert _records.find_hidden(path, ENDINGS) is None
+    assert records.find_hidden(path, ENDINGS) is None
     # A setting without the dot is taken, too.
     for ending in ("vars", ".vars"):
-        found = _records.find_hidden(path, [ending])
+        found = records.find_hidden(path, [ending])
         assert found is not None and found.files == [str(tmp_path / "group_vars/web.vars")]
 
 
 def test_only_our_own_files_in_the_former_folder_are_undone(tmp_path: Path) -> None:
-    place = _records.default_place(str(tmp_path))
-    write(Path(place.former), records(a="10.88.1.0/24"))
+    place = records.default_place(str(tmp_path))
+    write(Path(place.former), render_records(a="10.88.1.0/24"))
     write(tmp_path / "group_vars/overlay/.leases.yml.lock")
-    assert _records.find_hurt(place, ENDINGS) == (None, []), "nothing is hidden"
+    assert records.find_hurt(place, ENDINGS) == (None, []), "nothing is hidden"
     write(tmp_path / "group_vars/overlay.yml")
-    hidden, others = _records.find_hurt(place, ENDINGS)
+    hidden, others = records.find_hurt(place, ENDINGS)
     assert hidden is not None and hidden.files == [str(tmp_path / "group_vars/overlay.yml")] and others == []
     write(tmp_path / "group_vars/overlay/main.yml")
-    assert _records.find_hurt(place, ENDINGS)[1] == ["main.yml"]
+    assert records.find_hurt(place, ENDINGS)[1] == ["main.yml"]
 
 
 @pytest.mark.parametrize(
@@ -89,54 +89,54 @@ def test_a_file_that_ansible_takes_for_an_inventory_is_known(tmp_path: Path, pat
     ignored = re.compile(rb"^\.|^host_vars$|^group_vars$|\.orig$")
     full = os.path.abspath(inventory / path)
     sources = ["web1,", str(tmp_path / "hosts.yml"), str(inventory)]
-    assert _records.find_source(full, sources, ignored) == (str(inventory) if taken else "")
+    assert records.find_source(full, sources, ignored) == (str(inventory) if taken else "")
 
 
 def test_records_of_both_files_count_and_move(tmp_path: Path) -> None:
-    place = _records.default_place(str(tmp_path))
-    write(Path(place.former), records(a="10.88.1.0/24", b="10.88.2.0/24"))
-    write(Path(place.path), records(b="10.88.2.0/24", c="10.88.3.0/24"))
-    found = _records.read_records(place)
+    place = records.default_place(str(tmp_path))
+    write(Path(place.former), render_records(a="10.88.1.0/24", b="10.88.2.0/24"))
+    write(Path(place.path), render_records(b="10.88.2.0/24", c="10.88.3.0/24"))
+    found = records.read_records(place)
     assert found.records == {"main": {"a": "10.88.1.0/24", "b": "10.88.2.0/24", "c": "10.88.3.0/24"}}
-    assert _records.list_changes(place, found, {"main": {"d": "10.88.4.0/24"}}) == [
+    assert records.list_changes(place, found, {"main": {"d": "10.88.4.0/24"}}) == [
         (place.former, ["main a 10.88.1.0/24", "main b 10.88.2.0/24"], ()),
         (place.path, (), ["main a 10.88.1.0/24", "main d 10.88.4.0/24"]),
     ]
-    with _records.locked(place):
-        _records.write_records(place, found.records)
+    with records.locked(place):
+        records.write_records(place, found.records)
     assert not (tmp_path / "group_vars/overlay").exists()
-    after = _records.read_records(place)
-    assert after.records == found.records and _records.list_changes(place, after, {}) == []
-    with _records.locked(place):
+    after = records.read_records(place)
+    assert after.records == found.records and records.list_changes(place, after, {}) == []
+    with records.locked(place):
         assert not (tmp_path / "group_vars/overlay").exists(), "a lock makes no folder anew"
 
 
 def test_a_folder_with_other_files_stays(tmp_path: Path) -> None:
-    place = _records.default_place(str(tmp_path))
-    write(Path(place.former), records(a="10.88.1.0/24"))
+    place = records.default_place(str(tmp_path))
+    write(Path(place.former), render_records(a="10.88.1.0/24"))
     other = write(tmp_path / "group_vars/overlay/main.yml", "x: y\n")
-    with _records.locked(place):
-        _records.write_records(place, _records.read_records(place).records)
+    with records.locked(place):
+        records.write_records(place, records.read_records(place).records)
     assert list((tmp_path / "group_vars/overlay").iterdir()) == [other]
 
 
 def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    place = _records.default_place(str(tmp_path))
-    write(Path(place.former), records(a="10.88.1.0/24"))
-    write(Path(place.path), records(a="10.88.9.0/24"))
-    with pytest.raises(_leases.LeaseFileError) as told:
-        _records.read_records(place)
+    place = records.default_place(str(tmp_path))
+    write(Path(place.former), render_records(a="10.88.1.0/24"))
+    write(Path(place.path), render_records(a="10.88.9.0/24"))
+    with pytest.raises(leases.LeaseFileError) as told:
+        records.read_records(place)
     for words in (place.former, place.path, "a has 10.88.1.0/24 in network main", "10.88.9.0/24 by"):
         assert words in str(told.value)
 
 
 def test_a_record_that_others_share_by_a_link_stays_shared(tmp_path: Path) -> None:
-    place = _records.default_place(str(tmp_path / "inventory"))
-    shared = write(tmp_path / "shared/real.yml", records(a="10.88.1.0/24"))
+    place = records.default_place(str(tmp_path / "inventory"))
+    shared = write(tmp_path / "shared/real.yml", render_records(a="10.88.1.0/24"))
     Path(place.former).parent.mkdir(parents=True)
     Path(place.former).symlink_to("../../../shared/real.yml")
-    with _records.locked(place):
-        _records.write_records(place, {"main": {"a": "10.88.1.0/24", "b": "10.88.2.0/24"}})
+    with records.locked(place):
+        records.write_records(place, {"main": {"a": "10.88.1.0/24", "b": "10.88.2.0/24"}})
     assert os.readlink(place.path) == "../../../shared/real.yml"
     assert "b: 10.88.2.0/24" in shared.read_text()
     assert not (tmp_path / "inventory/group_vars/overlay").exists()
@@ -146,8 +146,8 @@ def test_other_variables_in_a_record_are_not_lost(tmp_path: Path) -> None:
     path = write(
         tmp_path / "leases.yml", "overlay_reserved_cidrs: []\nz: 1\noverlay_lease_records: {main: {a: 10.88.1.0/24}}\n"
     )
-    with pytest.raises(_leases.LeaseFileError, match=r"leases\.yml holds overlay_reserved_cidrs, z beside"):
-        _leases.read(str(path))
+    with pytest.raises(leases.LeaseFileError, match=r"leases\.yml holds overlay_reserved_cidrs, z beside"):
+        leases.read(str(path))
 
 
 def test_a_link_stays_and_mode_and_owner_are_kept(tmp_path: Path) -> None:
@@ -168,10 +168,10 @@ def test_a_link_stays_and_mode_and_owner_are_kept(tmp_path: Path) -> None:
 
 
 def test_two_links_to_one_record_have_one_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_leases, "_WAIT", 0)
+    monkeypatch.setattr(leases, "_WAIT", 0)
     write(tmp_path / "real.yml")
     for name in ("one", "two"):
         (tmp_path / name).symlink_to("real.yml")
-    one, two = (_leases.locked(str(tmp_path / name)) for name in ("one", "two"))
-    with one, pytest.raises(_leases.LeaseFileError, match="another run"), two:
+    one, two = (leases.locked(str(tmp_path / name)) for name in ("one", "two"))
+    with one, pytest.raises(leases.LeaseFileError, match="another run"), two:
         pass

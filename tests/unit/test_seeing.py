@@ -15,9 +15,19 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker import _
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._drift import certificate
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import passed
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _drift, _explain, _filtering, _preview, _verify
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import ReportError
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see import (
+    diagnosis,
+    drift,
+    explain,
+    filtering,
+    matrix,
+    preview,
+)
 
 NODES = [
     Node(
@@ -32,10 +42,10 @@ NETWORKS = [
 
 
 @pytest.fixture
-def plan() -> dict[str, Any]:
-    made = make_plan(NETWORKS, NODES, {}, [], "leases", {})
+def plan() -> Plan:
+    made = make_plan(BACKENDS, NETWORKS, NODES, {}, [], "leases", {})
     assert made.errors == []
-    return made.as_dict()
+    return made.plan
 
 
 def item(resource: str, name: str, kind: str = "missing", **more: Any) -> dict[str, Any]:
@@ -46,7 +56,7 @@ def said(*items: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"drift": list(items), "certificate": {"planned": "a", "live": "b"}, "impact": [], "operations": [], **more}
 
 
-def test_a_difference_is_of_its_network(plan: dict[str, Any]) -> None:
+def test_a_difference_is_of_its_network(plan: Plan) -> None:
     items = {
         "demo": [
             item("route_entry", "10.88.2.0/24"),
@@ -63,7 +73,7 @@ def test_a_difference_is_of_its_network(plan: dict[str, Any]) -> None:
         ],
         "": [item("sysctl", "net.ipv4.ip_forward"), item("boot", "/etc/agentless-overlay/boot.sh")],
     }
-    report = _drift.document(plan, {"docker1": said(*(one for some in items.values() for one in some))}, {}, "now")
+    report = drift.make_drift_report(plan, {"docker1": said(*(one for some in items.values() for one in some))}, {}, "now")
     found = [one["network"] for one in report["hosts"]["docker1"]["drift"]]
     assert found == [name for name, some in items.items() for _one in some]
     assert report["summary"]["not_looked_at"] == ["docker2", "docker3"]
@@ -76,10 +86,10 @@ def test_certificates_are_equal_without_drift_only() -> None:
     assert certificate({"sysctl": [{}]}, [])["planned"] != same["planned"]
 
 
-def test_reports_are_merged_or_refused(plan: dict[str, Any]) -> None:
-    one = _drift.document(plan, {"docker1": said(item("sysctl", "x"))}, {}, "2026-01-01")
-    later = _drift.document(plan, {"docker1": said(), "docker2": said()}, {"docker3": "no answer"}, "2026-01-02")
-    merged = _drift.merge([("later", later), ("one", one)])
+def test_reports_are_merged_or_refused(plan: Plan) -> None:
+    one = drift.make_drift_report(plan, {"docker1": said(item("sysctl", "x"))}, {}, "2026-01-01")
+    later = drift.make_drift_report(plan, {"docker1": said(), "docker2": said()}, {"docker3": "no answer"}, "2026-01-02")
+    merged = drift.merge_reports([("later", later), ("one", one)])
     assert {name: host["status"] for name, host in merged["hosts"].items()} == {
         "docker1": "same",
         "docker2": "same",
@@ -89,28 +99,28 @@ def test_reports_are_merged_or_refused(plan: dict[str, Any]) -> None:
     for wrong, text in (
         ({"schema": "other"}, "is not a drift report"),
         ({**one, "version": 9}, "has version 9"),
-        ({"schema": _drift.SCHEMA, "version": 1}, "is not whole"),
+        ({"schema": drift.SCHEMA, "version": 1}, "is not whole"),
         ({**one, "plan": "x"}, "of different plans"),
     ):
-        with pytest.raises(_drift.ReportError, match=text):
-            _drift.merge([("one", one), ("wrong", wrong)])
-    with pytest.raises(_drift.ReportError, match="no report"):
-        _drift.merge([])
+        with pytest.raises(ReportError, match=text):
+            drift.merge_reports([("one", one), ("wrong", wrong)])
+    with pytest.raises(ReportError, match="no report"):
+        drift.merge_reports([])
 
 
-def test_text_that_no_xml_can_hold(plan: dict[str, Any]) -> None:
-    report = _drift.document(
+def test_text_that_no_xml_can_hold(plan: Plan) -> None:
+    report = drift.make_drift_report(
         plan, {"docker1": said(item("files", "a\x00<b>", found=["\x1b[1m"]))}, {"docker2": "\x07 & <no>"}, "now"
     )
-    text = _drift.junit(report)
+    text = drift.write_drift_files(report)["xml"]
     assert "\x00" not in text and "&lt;b&gt;" in text
-    assert "| docker2 | | | **not looked at** |" in _drift.markdown(report)
+    assert "| docker2 | | | **not looked at** |" in drift.write_drift_files(report)["md"]
 
 
-STOPPED = {"restart_required": True, "restart_reasons": [_preview.NOT_RUNNING]}
+STOPPED = {"restart_required": True, "restart_reasons": [preview.NOT_RUNNING]}
 
 
-def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
+def test_the_preview_counts_and_limits(plan: Plan) -> None:
     looked = {
         "docker1": said(
             item("route_entry", "10.88.2.0/24"),
@@ -123,7 +133,7 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
         "docker4": said(docker_bip={**STOPPED, "containers": [], "auto_removed": []}),
         "docker3": said(docker_bip={"restart_required": True, "containers": ["db"], "auto_removed": []}),
     }
-    found = _preview.preview(plan, looked, {"docker3": "never"})
+    found = preview.preview_run(plan, looked, {"docker3": "never"})
     assert found["peers_added"] == ["docker1: docker2", "docker1: docker3"] and found["peers_removed"] == [
         "docker1: 10.88.77.0/24"
     ]
@@ -132,13 +142,13 @@ def test_the_preview_counts_and_limits(plan: dict[str, Any]) -> None:
     assert (found["restarted"], found["waiting"]) == (["docker2", "docker4"], ["docker3"])
     assert (found["containers"], found["auto_removed"], found["stopped"]) == (["docker2: web"], ["docker2: job"], ["docker4"])
     # The one constant that controller and host cannot import from each other.
-    assert _daemon_keys.live_differences(Docker("28.5.2", False), {}) == [_preview.NOT_RUNNING]
-    assert _preview.exceeded(found, None, None) == [] == _preview.exceeded(found, 3, 2)
-    assert len(_preview.exceeded(found, 1, 0)) == 2
-    assert _preview.said({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
+    assert _daemon_keys.live_differences(Docker("28.5.2", False), {}) == [preview.NOT_RUNNING]
+    assert preview.list_exceeded(found, None, None) == [] == preview.list_exceeded(found, 3, 2)
+    assert len(preview.list_exceeded(found, 1, 0)) == 2
+    assert preview.describe_preview({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
 
 
-def test_the_preview_holds_a_network_on_docker0_while_containers_run(plan: dict[str, Any]) -> None:
+def test_the_preview_holds_a_network_on_docker0_while_containers_run(plan: Plan) -> None:
     leaving = {"restart_required": True, "containers": ["web"], "auto_removed": [], "live_restore": False, "leaving": True}
     for docker, restart, problems in (
         (leaving, "when_idle", 1),
@@ -148,8 +158,8 @@ def test_the_preview_holds_a_network_on_docker0_while_containers_run(plan: dict[
         (leaving, "never", 0),
         ({**leaving, "live_restore": True}, "when_idle", 0),
     ):
-        found = _preview.preview(plan, {"docker1": said(docker_bip=docker)}, {"docker1": restart})
-        told = _preview.exceeded(found, None, None)
+        found = preview.preview_run(plan, {"docker1": said(docker_bip=docker)}, {"docker1": restart})
+        told = preview.list_exceeded(found, None, None)
         assert len(told) == problems, (docker, restart)
         assert not told or "docker1: web" in told[0] and "No host was touched" in told[0]
 
@@ -160,9 +170,11 @@ def test_the_preview_refuses_to_take_the_network_apart() -> None:
         Node(f"h{number}", f"192.168.65.{number}", subnet=[f"10.88.{number}.0/24", f"fd88:{number}::/64"])
         for number in (1, 2, 3)
     ]
-    made = make_plan([{"name": "demo", "cidr": ["10.88.0.0/16", "fd88::/16"], "vni": 88}], nodes, {}, [], "leases", {})
+    made = make_plan(
+        BACKENDS, [{"name": "demo", "cidr": ["10.88.0.0/16", "fd88::/16"], "vni": 88}], nodes, {}, [], "leases", {}
+    )
     assert made.errors == []
-    plan = made.as_dict()
+    plan = made.plan
 
     def left(*numbers: int, come: tuple[int, ...] = ()) -> list[str]:
         names = [(f"10.88.{number}.0/24", f"fd88:{number}::/64") for number in (*numbers, *come)]
@@ -170,7 +182,7 @@ def test_the_preview_refuses_to_take_the_network_apart() -> None:
         drift = [item("route_entry", name, kind) for pair, kind in zip(names, kinds) for name in pair]
         # Routes of a network that is no more count for nothing.
         drift += [item("route_entry", f"10.99.{number}.0/24", "extra") for number in range(9)]
-        return _preview.exceeded(_preview.preview(plan, {"h1": said(*drift)}, {}), None, None, remove)
+        return preview.list_exceeded(preview.preview_run(plan, {"h1": said(*drift)}, {}), None, None, remove)
 
     remove: int | None = None
     assert left(4) == left() == []
@@ -182,9 +194,9 @@ def test_the_preview_refuses_to_take_the_network_apart() -> None:
     assert left() == [] and left(4) != []
     # A host that is to leave the whole network loses all of its peers there.
     drift = [item("route_entry", f"10.88.{number}.0/24", "extra") for number in (1, 2, 3)]
-    left_whole = _preview.preview(plan, {"h9": said(*drift)}, {})
-    assert "take 3 of its 3 peers on demo from h9." in _preview.exceeded(left_whole, None, None)[0]
-    assert _preview.exceeded(left_whole, None, None, 3) == []
+    left_whole = preview.preview_run(plan, {"h9": said(*drift)}, {})
+    assert "take 3 of its 3 peers on demo from h9." in preview.list_exceeded(left_whole, None, None)[0]
+    assert preview.list_exceeded(left_whole, None, None, 3) == []
 
 
 SAVED = """*filter
@@ -208,25 +220,25 @@ COMMIT
 @pytest.mark.parametrize(
     ("values", "hooks", "rule"),
     [
-        ({"come": "docker0", "go": "vxlan.88"}, _filtering.FORWARDED, None),
-        ({"come": "vxlan.88", "go": "docker0"}, _filtering.FORWARDED, "policy DROP"),
-        ({"come": "vxlan.88", "go": "docker0", "target": "10.88.1.2"}, _filtering.FORWARDED, None),
-        ({"come": "vxlan.88", "go": "docker0", "state": "established"}, _filtering.FORWARDED, None),
+        ({"come": "docker0", "go": "vxlan.88"}, filtering.FORWARDED, None),
+        ({"come": "vxlan.88", "go": "docker0"}, filtering.FORWARDED, "policy DROP"),
+        ({"come": "vxlan.88", "go": "docker0", "target": "10.88.1.2"}, filtering.FORWARDED, None),
+        ({"come": "vxlan.88", "go": "docker0", "state": "established"}, filtering.FORWARDED, None),
         (
             {"source": "10.88.9.2", "come": "docker0", "go": "eth0"},
-            _filtering.FORWARDED,
+            filtering.FORWARDED,
             "-j REJECT --reject-with icmp-port-unreachable",
         ),
-        ({"source": "10.88.9.2", "come": "docker0", "go": "eth0", "protocol": "tcp", "port": 22}, _filtering.FORWARDED, None),
+        ({"source": "10.88.9.2", "come": "docker0", "go": "eth0", "protocol": "tcp", "port": 22}, filtering.FORWARDED, None),
         # A match that is not understood is none.
-        ({"come": "docker0", "go": "eth0", "protocol": "tcp", "port": 85}, _filtering.FORWARDED, None),
-        ({"source": "192.168.66.1", "protocol": "udp", "port": 4789}, _filtering.RECEIVED, "192.168.65.0/24"),
-        ({"source": "192.168.65.1", "protocol": "udp", "port": 4789}, _filtering.RECEIVED, None),
+        ({"come": "docker0", "go": "eth0", "protocol": "tcp", "port": 85}, filtering.FORWARDED, None),
+        ({"source": "192.168.66.1", "protocol": "udp", "port": 4789}, filtering.RECEIVED, "192.168.65.0/24"),
+        ({"source": "192.168.65.1", "protocol": "udp", "port": 4789}, filtering.RECEIVED, None),
     ],
 )
 def test_what_iptables_would_do(values: dict[str, Any], hooks: tuple[str, ...], rule: str | None) -> None:
-    packet = _filtering.Packet(**{"source": "10.88.1.2", "target": "10.88.2.2", "protocol": "icmp", **values})
-    found = _filtering.stopped({"iptables": SAVED, "ip6tables": "", "nft": []}, packet, hooks)
+    packet = filtering.Packet(**{"source": "10.88.1.2", "target": "10.88.2.2", "protocol": "icmp", **values})
+    found = filtering.find_stop({"iptables": SAVED, "ip6tables": "", "nft": []}, packet, hooks)
     assert found is None if rule is None else found is not None and rule in found.rule
 
 
@@ -275,10 +287,10 @@ def test_what_nft_would_do() -> None:
     tables = {"iptables": "", "ip6tables": "", "nft": ruleset}
 
     def stopped(**values: Any) -> str:
-        packet = _filtering.Packet(
+        packet = filtering.Packet(
             **{"source": "192.168.65.9", "target": "192.168.65.3", "protocol": "udp", "port": 4789, **values}
         )
-        found = _filtering.stopped(tables, packet, _filtering.RECEIVED)
+        found = filtering.find_stop(tables, packet, filtering.RECEIVED)
         return found.where + " " + found.rule[:6] if found else ""
 
     assert stopped(vni=88) == "nft inet t more rule 2"
@@ -318,21 +330,21 @@ def test_frames_as_they_pass() -> None:
         passed(arp[:length], "eth0", "in", {4789})
 
 
-def test_the_ends_of_a_way(plan: dict[str, Any]) -> None:
+def test_the_ends_of_a_way(plan: Plan) -> None:
     running = {
         "docker1": {"bridge": [{"name": "web", "addresses": ["10.88.1.2"]}]},
         "docker2": {"bridge": [{"name": "db", "addresses": ["10.88.2.2"]}]},
     }
-    assert _explain.asked(plan, "docker1/web", "10.88.2.2") == {"hosts": ["docker1", "docker2"], "error": ""}
-    assert _explain.asked(plan, "web", "docker2")["hosts"] == ["docker1", "docker2", "docker3"]
-    assert _explain.asked(plan, "192.168.65.3", "10.88.2.1")["hosts"] == ["docker1", "docker2"]
-    found = _explain.pair(plan, "web", "db", "", running)
+    assert explain.choose_hosts(plan, "docker1/web", "10.88.2.2") == {"hosts": ["docker1", "docker2"], "error": ""}
+    assert explain.choose_hosts(plan, "web", "docker2")["hosts"] == ["docker1", "docker2", "docker3"]
+    assert explain.choose_hosts(plan, "192.168.65.3", "10.88.2.1")["hosts"] == ["docker1", "docker2"]
+    found = explain.choose_ends(plan, "web", "db", "", running)
     assert [(end["host"], end["address"], end["container"]) for end in found["ends"]] == [
         ("docker1", "10.88.1.2", "web"),
         ("docker2", "10.88.2.2", "db"),
     ]
-    assert "there is no network x" in _explain.pair(plan, "web", "db", "x", running)["error"]
-    assert "no container nope runs on demo" in _explain.pair(plan, "nope", "db", "", running)["error"]
+    assert "there is no network x" in explain.choose_ends(plan, "web", "db", "x", running)["error"]
+    assert "no container nope runs on demo" in explain.choose_ends(plan, "nope", "db", "", running)["error"]
     assert json.dumps(found)
 
 
@@ -342,7 +354,7 @@ def row(one: str, other: str, **more: Any) -> dict[str, Any]:
         "from": one,
         "to": other,
         "network": "demo",
-        "kind": "host",
+        "endpoint": "host",
         "ok": ok,
         "reached": ok,
         "largest": 1450 if ok else 0,
@@ -386,38 +398,38 @@ IN_B, IN_A = ("in", A, B, "", False), ("in", B, A, "", False)
 @pytest.mark.parametrize(
     ("one", "other", "kind", "where"),
     [
-        ([TO_B], [TO_A], "udp_blocked", ""),
+        ([TO_B], [TO_A], "tunnel_blocked", ""),
         ([TO_B, AT_A, IN_A], [TO_A], "one_way", ""),
-        ([TO_B, AT_A, IN_A], [TO_A, AT_B], "udp_blocked", "docker2"),
+        ([TO_B, AT_A, IN_A], [TO_A, AT_B], "tunnel_blocked", "docker2"),
         ([], [TO_A], "one_way", ""),
         ([], [], "not_sent", "docker1"),
         ([TO_B, AT_A, IN_A], [TO_A, AT_B, IN_B], "not_sent", "docker1"),
     ],
 )
-def test_what_is_wrong_between_two(plan: dict[str, Any], one: list[Any], other: list[Any], kind: str, where: str) -> None:
+def test_what_is_wrong_between_two(plan: Plan, one: list[Any], other: list[Any], kind: str, where: str) -> None:
     rows = [
         row("docker1", "docker2"),
         row("docker2", "docker1"),
-        row("docker1", "docker2", network="", kind="underlay", ok=True),
+        row("docker1", "docker2", network="", endpoint="underlay", ok=True),
     ]
-    pairs = _verify.broken(rows)
-    assert pairs == [("docker1", "docker2", "demo")] == _verify.closer(pairs, {"docker1", "docker2"})
-    found = _verify.findings(plan, rows, pairs, {"docker1": heard(one), "docker2": heard(other)})
-    assert (found[0]["kind"], found[0]["where"]) == (kind, where), found
+    pairs = matrix.find_broken_pairs(rows)
+    assert pairs == [("docker1", "docker2", "demo")] == matrix.choose_pairs(pairs, {"docker1", "docker2"})
+    found = diagnosis.list_findings(plan, rows, pairs, {"docker1": heard(one), "docker2": heard(other)})
+    assert (found[0]["fault"], found[0]["where"]) == (kind, where), found
 
 
-def test_checksums_entries_and_the_underlay(plan: dict[str, Any]) -> None:
+def test_checksums_entries_and_the_underlay(plan: Plan) -> None:
     rows = [row("docker1", "docker2"), row("docker2", "docker1")]
-    pairs = _verify.broken(rows)
+    pairs = matrix.find_broken_pairs(rows)
     one = heard([TO_B, AT_A, IN_A])
-    found = _verify.findings(plan, rows, pairs, {"docker1": one, "docker2": heard([TO_A, AT_B], checksum_errors=3)})
-    assert [(item["kind"], item["where"]) for item in found] == [("checksum", "docker1")]
-    mac = plan["networks"]["demo"]["nodes"]["docker2"]["vtep_mac"]
+    found = diagnosis.list_findings(plan, rows, pairs, {"docker1": one, "docker2": heard([TO_A, AT_B], checksum_errors=3)})
+    assert [(item["fault"], item["where"]) for item in found] == [("checksum", "docker1")]
+    mac = plan.networks["demo"].members["docker2"].macs[0]
     wrong = heard([AT_A, IN_A], fdb={"vxlan.88": [[mac, "192.168.65.99"]]})
-    found = _verify.findings(plan, rows, pairs, {"docker1": wrong, "docker2": heard([TO_A])})
-    assert [(item["kind"], item["where"]) for item in found] == [("fdb", "docker1")]
-    found = _verify.findings(plan, rows, pairs, {"docker1": heard([TO_B]), "docker2": heard([TO_A])})
-    assert [item["kind"] for item in found] == ["underlay"]
+    found = diagnosis.list_findings(plan, rows, pairs, {"docker1": wrong, "docker2": heard([TO_A])})
+    assert [(item["fault"], item["where"]) for item in found] == [("fdb", "docker1")]
+    found = diagnosis.list_findings(plan, rows, pairs, {"docker1": heard([TO_B]), "docker2": heard([TO_A])})
+    assert [item["fault"] for item in found] == ["underlay"]
     # A host that could not be asked to listen.
-    assert _verify.closer(pairs, {"docker1"}) == []
-    assert [item["kind"] for item in _verify.findings(plan, rows, [], {})] == ["unreachable"]
+    assert matrix.choose_pairs(pairs, {"docker1"}) == []
+    assert [item["fault"] for item in diagnosis.list_findings(plan, rows, [], {})] == ["unreachable"]

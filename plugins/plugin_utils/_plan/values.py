@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import AddrFormatError, IPAddress, IPNetwork, Node
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import AddrFormatError, IPAddress, IPNetwork, Node
 
 JMESPATH_IMPORT_ERROR: ImportError | None = None
 try:

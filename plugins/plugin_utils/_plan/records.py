@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _leases
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases
 
 FOLDER = "agentless_overlay"
 _FORMER = "overlay"
@@ -43,10 +43,10 @@ class Place:
 class Found:
     """What is on record."""
 
-    known: _leases.Records
+    known: leases.Records
     # None where there is no such file.
-    former: _leases.Records | None
-    records: _leases.Records
+    former: leases.Records | None
+    records: leases.Records
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def keep_shared(place: Place) -> Place:
         return place
     if place.moves:
         if os.path.lexists(place.path):
-            raise _leases.LeaseFileError(
+            raise leases.LeaseFileError(
                 f"{place.former} and {place.path} both record leases. Neither is moved, as {folder} is a link and others may "
                 "have what it leads to. Move the lines of one file into the other, and remove the one"
             )
@@ -90,9 +90,9 @@ def refuse_unused(given: str, places: Iterable[Place]) -> None:
     """Refuse to begin a file of records where there are some in a default place: every lease would move."""
     if os.path.exists(given):
         return
-    held = [path for place in places for path in (place.path, place.former) if _leases.has_records(path)]
+    held = [path for place in places for path in (place.path, place.former) if leases.has_records(path)]
     if held:
-        raise _leases.LeaseFileError(
+        raise leases.LeaseFileError(
             f"overlay_leases = {given}: there is no such file, while leases are recorded in {' and '.join(held)}. Move the "
             "file of the records to the place that overlay_leases names, or take overlay_leases out"
         )
@@ -149,34 +149,34 @@ def find_source(path: str, sources: Iterable[str], ignored: re.Pattern[bytes]) -
 
 def read_records(place: Place) -> Found:
     """Those of both files. The former first: a run that moves them meanwhile writes before it removes."""
-    former = _leases.read(place.former) if place.moves else None
-    known = _leases.read(place.path) if place.path else {}
+    former = leases.read(place.former) if place.moves else None
+    known = leases.read(place.path) if place.path else {}
     return Found(known, former, _merge(place, former or {}, known))
 
 
-def _merge(place: Place, former: _leases.Records, known: _leases.Records) -> _leases.Records:
+def _merge(place: Place, former: leases.Records, known: leases.Records) -> leases.Records:
     merged = {network: dict(nodes) for network, nodes in known.items()}
     for network, nodes in former.items():
         for node, subnet in nodes.items():
             there = merged.setdefault(network, {}).setdefault(node, subnet)
-            if _leases.words_of(there) != _leases.words_of(subnet):
-                raise _leases.LeaseFileError(
-                    f"{node} has {_leases.words_of(subnet)} in network {network} by {place.former}, and "
-                    f"{_leases.words_of(there)} by {place.path}. Delete the line that does not say what the host has"
+            if leases.words_of(there) != leases.words_of(subnet):
+                raise leases.LeaseFileError(
+                    f"{node} has {leases.words_of(subnet)} in network {network} by {place.former}, and "
+                    f"{leases.words_of(there)} by {place.path}. Delete the line that does not say what the host has"
                 )
     return merged
 
 
-def list_changes(place: Place, found: Found, new: _leases.Records) -> list[tuple[str, Sequence[str], Sequence[str]]]:
+def list_changes(place: Place, found: Found, new: leases.Records) -> list[tuple[str, Sequence[str], Sequence[str]]]:
     """What recording changes: a file, its lines that go, and those that come."""
-    if found.former is not None and not _leases.lines_of(new) and find_obstacle(place):
+    if found.former is not None and not leases.lines_of(new) and find_obstacle(place):
         # Both files count: what only tidies up is no reason to stop a run.
         return []
     changes: list[tuple[str, Sequence[str], Sequence[str]]] = []
-    moved = _leases.lines_of(found.former or {})
+    moved = leases.lines_of(found.former or {})
     if found.former is not None:
         changes.append((place.former, moved, ()))
-    come = {*_leases.lines_of(new), *moved} - set(_leases.lines_of(found.known) if moved else ())
+    come = {*leases.lines_of(new), *moved} - set(leases.lines_of(found.known) if moved else ())
     if come:
         changes.append((place.path, (), sorted(come)))
     return changes
@@ -199,25 +199,25 @@ def find_obstacle(place: Place) -> str:
 def locked(place: Place) -> Iterator[None]:
     """Keep other runs from allocating meanwhile, those of earlier versions too."""
     with ExitStack() as locks:
-        locks.enter_context(_leases.locked(place.path))
+        locks.enter_context(leases.locked(place.path))
         # Asked now: to lock a file that another run has moved would make its folder anew.
         if place.moves:
-            locks.enter_context(_leases.locked(place.former))
+            locks.enter_context(leases.locked(place.former))
         yield
 
 
-def write_records(place: Place, records: _leases.Records) -> None:
+def write_records(place: Place, records: leases.Records) -> None:
     """Record them, and remove the former file. Under the locks of both."""
     try:
         if place.moves and os.path.islink(place.former) and not os.path.lexists(place.path):
             # Inventories that share a record keep doing so.
             shared = os.path.relpath(os.path.realpath(place.former), os.path.realpath(os.path.dirname(place.path)))
             os.symlink(shared, place.path)
-        _leases.write(place.path, records)
+        leases.write(place.path, records)
         if place.moves:
             _remove_former(place)
     except OSError as error:
-        raise _leases.LeaseFileError(
+        raise leases.LeaseFileError(
             f"{place.former}: leases cannot be moved to {place.path}: {error}. Move the file, or set overlay_leases to it"
         ) from error
 
@@ -234,7 +234,7 @@ def mend_hurt(place: Place) -> None:
             # Another run was faster.
             return
         except OSError as error:
-            raise _leases.LeaseFileError(f"{os.path.dirname(place.former)} cannot be removed: {error}. Remove it") from error
+            raise leases.LeaseFileError(f"{os.path.dirname(place.former)} cannot be removed: {error}. Remove it") from error
 
 
 def _remove_former(place: Place) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._sections import docker_name, peers_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
 
 _LAYERS = (
     ("outer MAC", "outer_mac"),
@@ -22,30 +22,29 @@ _LAYERS = (
 )
 
 
-def pair(plan: Mapping[str, Any], src: str, dst: str, name: str = "") -> dict[str, Any]:
+def choose_capture(plan: Plan, src: str, dst: str, name: str = "") -> dict[str, Any]:
     """What capturing needs to know of a network that two hosts are on; raises ValueError with what is wrong."""
-    networks = plan["networks"]
+    networks = plan.networks
     if name and name not in networks:
         raise ValueError(f"there is no network {name}; there are: {', '.join(networks)}")
     if src == dst:
         raise ValueError(f"src and dst are both {src}: nothing leaves the host")
     for network in [networks[name]] if name else networks.values():
-        both = {src, dst} <= set(network["nodes"]) and dst in peers_of(network, src)
-        if both and network["vni"]:
-            lease = network["nodes"][dst]["leases"][0]
+        both = {src, dst} <= set(network.members) and dst in network.find_peers(src)
+        if both and network.tunnel is not None and network.tunnel.vni:
             return {
-                "network": network["name"],
-                "vni": network["vni"],
-                "port": network["port"],
-                "docker_network": docker_name(network),
-                "address": lease["gateway"],
-                "underlay": {host: network["nodes"][host]["underlay_ip"] for host in (src, dst)},
+                "network": network.name,
+                "vni": network.tunnel.vni,
+                "port": network.tunnel.port,
+                "docker_network": network.docker_name,
+                "address": network.members[dst].leases[0].gateway,
+                "underlay": {host: network.members[host].underlay_ip for host in (src, dst)},
             }
     where = f"network {name}" if name else "any network with a tunnel"
     raise ValueError(f"{src} and {dst} are not both on {where}, or not peers there")
 
 
-def table(captured: Mapping[str, Any], sent: Mapping[str, Any], received: Mapping[str, Any]) -> str:
+def show_capture(captured: Mapping[str, Any], sent: Mapping[str, Any], received: Mapping[str, Any]) -> str:
     """One packet, from the outside in, on both ends; raises ValueError where none was seen on both."""
     ends = {"sent": sent["packets"], "received": received["packets"]}
     # The ping itself first, before what the kernels ask of each other.
@@ -59,7 +58,7 @@ def table(captured: Mapping[str, Any], sent: Mapping[str, Any], received: Mappin
                 lines = [f"network {captured['network']}"]
                 for title, found in shown.items():
                     lines += ["", title, f"  {'':15}{'from':42}to"]
-                    lines += [f"  {name:15}{_cells(found[key])}" for name, key in _LAYERS]
+                    lines += [f"  {name:15}{_show_cells(found[key])}" for name, key in _LAYERS]
                 return "\n".join(line.rstrip() for line in lines)
     counts = " and ".join(f"{len(packets)} {end}" for end, packets in ends.items())
     raise ValueError(
@@ -67,7 +66,7 @@ def table(captured: Mapping[str, Any], sent: Mapping[str, Any], received: Mappin
     )
 
 
-def _cells(value: Any) -> str:
+def _show_cells(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"{value[0]!s:42}{value[1]}"
     return str(value)

@@ -55,7 +55,7 @@ class Verdict:
 FORWARDED, RECEIVED, SENT = ("prerouting", "forward"), ("prerouting", "input"), ("output",)
 
 
-def stopped(tables: Mapping[str, Any], packet: Packet, hooks: Sequence[str]) -> Verdict | None:
+def find_stop(tables: Mapping[str, Any], packet: Packet, hooks: Sequence[str]) -> Verdict | None:
     """The first rule that drops or rejects the packet; None where all let it pass."""
     saved = tables["ip6tables" if packet.version == 6 else "iptables"]
     for hook in hooks:

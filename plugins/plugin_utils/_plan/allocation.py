@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right, insort
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import IPNetwork
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import IPNetwork
 
 
 class Ledger:

@@ -16,8 +16,9 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._model import EVERYWHERE, Node, PlanError
-from ansible_collections.agentless.overlay.plugins.plugin_utils._store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import EVERYWHERE, Node, PlanError
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
 
 VARIABLE = "overlay_plan_file"
 _REMEDY = "Run playbooks/plan.yml with the whole inventory, and keep what it writes with the inventory"
@@ -69,19 +70,24 @@ def text_of(path: str) -> str:
         raise PlanFileError(f"{path}: the plan cannot be read: {error}") from error
 
 
-def use(path: str, shown: str, fleet: Mapping[str, Any], nodes: Iterable[Node]) -> tuple[dict[str, Any], list[PlanError]]:
+def use(
+    path: str, shown: str, backends: Mapping[str, type[Network]], fleet: Mapping[str, Any], nodes: Iterable[Node]
+) -> tuple[Plan, list[PlanError]]:
     """The plan on file, and in what it is not the plan of these hosts.
 
     @param shown: the path for messages
     """
     text = text_of(path)
     if not text:
-        return {}, [PlanError(EVERYWHERE, VARIABLE, shown, "there is no such file", _REMEDY)]
+        return Plan(), [PlanError(EVERYWHERE, VARIABLE, shown, "there is no such file", _REMEDY)]
     try:
         data = json.loads(text)
-        plan, made_from = dict(data["plan"]), {"fleet": data["made_from"]["fleet"], "nodes": dict(data["made_from"]["nodes"])}
-    except (ValueError, TypeError, KeyError) as error:
-        raise PlanFileError(f"{shown} is not a plan ({error.__class__.__name__}: {error}). {_REMEDY}") from error
+        plan = Plan.from_plain(data["plan"], backends)
+        made_from = {"fleet": data["made_from"]["fleet"], "nodes": dict(data["made_from"]["nodes"])}
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+        raise PlanFileError(
+            f"{shown} is not a plan of this version of the collection ({error.__class__.__name__}: {error}). {_REMEDY}"
+        ) from error
     now, errors = prints(fleet, nodes), []
     if made_from["fleet"] != now["fleet"]:
         problem = f"{' and '.join(fleet)} are not those that the plan was made from"

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._store import replace_files
-from ansible_collections.agentless.overlay.plugins.plugin_utils._values import as_list
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_list
 
 VARIABLE = "overlay_lease_records"
 # Network to node to subnet.

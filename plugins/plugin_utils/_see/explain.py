@@ -1,0 +1,106 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way of a packet between two hosts or containers, step by step, from the live tables of both hosts. Pure. PRIVATE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import version_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.ends import (
+    End,
+    ExplainError,
+    Running,
+    find_ends,
+    find_hosts,
+    list_lookups,
+)
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.hops import CHECKS
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.walk import Step, Tables, Walk
+
+Trips = Sequence[tuple[str, Sequence[Step]]]
+
+
+def choose_hosts(plan: Plan, src: str, dst: str) -> dict[str, Any]:
+    """C(hosts) to ask, or C(error)."""
+    try:
+        return {"hosts": find_hosts(plan, src, dst), "error": ""}
+    except ExplainError as error:
+        return {"hosts": [], "error": str(error)}
+
+
+def choose_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> dict[str, Any]:
+    """Both ends as plain data, each with what to ask its host, or C(error)."""
+    try:
+        network, here, there = find_ends(plan, src, dst, name, running)
+    except ExplainError as error:
+        return {"network": "", "ends": [], "error": str(error)}
+    ends = [{**vars(end), "routes": list_lookups(network, end, other)} for end, other in ((here, there), (there, here))]
+    return {"network": network.name, "ends": ends, "error": ""}
+
+
+def explain_way(
+    plan: Plan, chosen: Mapping[str, Any], tables: Sequence[Tables], protocol: str = "icmp", port: int = 0
+) -> dict[str, Any]:
+    """The way in words, as data, and the first broken step in a sentence; empty where none is.
+
+    @param chosen: what choose_ends gave
+    @param tables: what overlay_tables returned, of both ends
+    """
+    ends = [End(end["host"], end["address"], end["container"]) for end in chosen["ends"]]
+    network = plan.networks[chosen["network"]]
+    trips = _walk_both(network, ends, tables, protocol, int(port))
+    broken = next((step for _way, steps in trips for step in steps if step.broken), None)
+    return {
+        "lines": _describe(network.name, ends, trips, broken),
+        "steps": [{"way": way, **vars(step)} for way, steps in trips for step in steps],
+        "broken": f"{broken.host}: {broken.what}: {broken.broken}. What to do: {broken.remedy}" if broken else "",
+    }
+
+
+def _walk_both(network: Network, ends: Sequence[End], tables: Sequence[Tables], protocol: str, port: int) -> Trips:
+    """Both directions, each with its steps up to the first that is broken."""
+    here, there = ends
+    if version_of(here.address) == 6 and protocol == "icmp":
+        protocol = "icmpv6"
+    way = Walk(network, here, there, tables[0], tables[1], protocol, port)
+    # What answers goes to a port that nobody knows beforehand.
+    back = Walk(network, there, here, tables[1], tables[0], protocol, 0, "established")
+    _walk(way)
+    if way.broken is None:
+        _walk(back)
+    return [("there", way.steps), ("back", back.steps)]
+
+
+def _walk(walk: Walk) -> None:
+    for hop in walk.network.list_hops(walk.way, bool(walk.here.container), bool(walk.there.container)):
+        CHECKS[hop](walk)
+        if walk.broken is not None:
+            return
+
+
+def _describe(name: str, ends: Sequence[End], trips: Trips, broken: Step | None) -> list[str]:
+    """The whole way in words."""
+    lines = [f"{ends[0].title} ({ends[0].address}) to {ends[1].title} ({ends[1].address}) on {name}"]
+    for way, steps in trips:
+        if steps:
+            lines.append("there:" if way == "there" else "and back:")
+        lines += [f"  {'!!' if step.broken else 'ok'} {step.host}: {step.what}: {step.broken or step.found}" for step in steps]
+    lines.append(f"BROKEN: {broken.host}: {broken.broken}. What to do: {broken.remedy}" if broken else "REACHABLE, both ways.")
+    return lines
+
+
+def list_passed(packets: Sequence[Mapping[str, Any]], addresses: Sequence[str]) -> list[str]:
+    """What overlay_listen saw of the pings between two addresses, a line for each device and direction."""
+    ends = set(addresses)
+    return [
+        f"{one['what']} {one['source']} to {one['target']}: {one['way']} by {one['device']}"
+        + (f", in a packet {' to '.join(one['outer'])} with VNI {one['vni']}" if one["outer"] else "")
+        + f", {one['count']} times"
+        for one in packets
+        if {one["source"], one["target"]} <= ends or one["target"] in ends and one["what"].endswith("request")
+    ]

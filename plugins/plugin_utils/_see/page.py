@@ -1,0 +1,149 @@
+# Copyright: agentless.overlay contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the report shows: plan, drift and matrix brought together. Pure. PRIVATE to the collection."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.drift import list_lines
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.heat import draw_heat_maps
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.topology import (
+    WORDS,
+    draw_topology,
+    find_links,
+    find_state,
+    write_mermaid,
+)
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun
+
+_SLOTS = 1024  # leases up to which each has a cell of its own
+_TEMPLATES = os.path.join(os.path.dirname(__file__), "..", "..", "..", "roles", "report", "templates")
+_CLASSES = ("in place", "atomic", "re-create", "restart")
+_ATOMIC = {resource.name for resource in ORDER if resource.atomic}
+
+
+def make_page(plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that the template needs.
+
+    @param drift: what overlay_drift reports
+    @param matrix: what overlay_verify reports
+    """
+    hosts = list(drift["fleet"])
+    links = find_links(plan, drift, matrix)
+    return {
+        "time": drift["time"],
+        "plan": drift["plan"],
+        "networks": [_show_network(network) for network in plan.networks.values()],
+        "hosts": [_show_host(name, plan, drift, matrix) for name in hosts],
+        "drift": drift,
+        "matrix": matrix,
+        "topology": draw_topology(hosts, links, drift, matrix),
+        "heat": draw_heat_maps(hosts, matrix),
+        "leases": [_show_leases(network) for network in plan.networks.values() if network.joins],
+        "changes": list_changes(drift),
+        "lines_of": list_lines,
+        "words": WORDS,
+        "count": count_noun,
+    }
+
+
+def _show_network(network: Network) -> dict[str, Any]:
+    tunnel = network.tunnel
+    return {
+        "name": network.name,
+        "backend": network.backend,
+        "vni": tunnel.vni if tunnel is not None else 0,
+        "port": tunnel.port if tunnel is not None else 0,
+        "mtu": network.mtu,
+        "cidrs": list(network.cidrs),
+        "nodes": len(network.members),
+    }
+
+
+def _show_host(name: str, plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) -> dict[str, Any]:
+    found = drift["hosts"].get(name, {"status": "unknown", "drift": [], "problem": "not looked at"})
+    reach = matrix["hosts"].get(name, {"status": "unknown", "problem": "not asked"})
+    networks = plan.list_networks_of(name)
+    return {
+        "name": name,
+        "underlay": networks[0].members[name].find_underlay_address() if networks else "",
+        "state": find_state(found, reach),
+        "drift": len(found["drift"]),
+        "reach": reach["status"],
+        "problem": found.get("problem") or reach.get("problem", ""),
+    }
+
+
+def _show_leases(network: Network) -> dict[str, Any]:
+    """Who has which lease of a network, and how much is free; of the first family."""
+    cidr = ipaddress.ip_network(network.cidrs[0])
+    held = {}
+    for node, member in sorted(network.members.items()):
+        for lease in member.leases:
+            subnet = ipaddress.ip_network(lease.subnet)
+            if subnet.version == cidr.version:
+                held[subnet] = node
+    lengths = Counter(subnet.prefixlen for subnet in held)
+    length = lengths.most_common(1)[0][0] if lengths else cidr.prefixlen
+    total = 2 ** max(0, length - cidr.prefixlen)
+    slots = []
+    if total <= _SLOTS:
+        for number in range(total):
+            start = int(cidr.network_address) + (number << cidr.max_prefixlen - length)
+            slot = ipaddress.ip_network((start, length))
+            slots.append({"subnet": str(slot), "node": held.get(slot, "")})
+    return {
+        "network": network.name,
+        "cidr": str(cidr),
+        "held": [{"node": node, "subnet": str(subnet)} for subnet, node in sorted(held.items(), key=lambda pair: pair[1])],
+        "total": total,
+        "used": len(held),
+        "free": max(0, total - len(held)),
+        "slots": slots,
+    }
+
+
+def list_changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a run of overlay.yml would do, by host, each operation with its class."""
+    found = []
+    for name, host in drift["hosts"].items():
+        by_class: dict[str, list[str]] = defaultdict(list)
+        for operation in host["operations"]:
+            by_class[_find_class(operation)].append(operation)
+        for item in host["drift"]:
+            if item["resource"] == "docker_daemon":
+                by_class["restart"].append("Docker: " + "; ".join(item["found"]))
+        if by_class:
+            found.append(
+                {"host": name, "classes": {key: by_class[key] for key in _CLASSES if key in by_class}, "impact": host["impact"]}
+            )
+    return found
+
+
+def _find_class(operation: str) -> str:
+    """Whether an operation is done in place, in one step, or by making a thing anew."""
+    resource, _colon, rest = operation.partition(": ")
+    if rest.startswith("re-create "):
+        return "re-create"
+    return "atomic" if resource in _ATOMIC else "in place"
+
+
+def render_page(shown: Mapping[str, Any]) -> dict[str, str]:
+    """The files by name."""
+    # Not with Ansible's templating: what hosts say is text, and must not become markup.
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    svg = environment.get_template("topology.svg.j2").render(t=shown["topology"], words=shown["words"])
+    text = environment.get_template("report.html.j2").render(svg=Markup(svg), **shown)
+    return {"report.html": text, "topology.svg": svg, "topology.mmd": write_mermaid(shown["topology"])}
