@@ -21,9 +21,9 @@ def find_clashes(where: str, item: Item, other: Item, errors: Errors) -> None:
     """What an item cannot share with one before it."""
     mine, theirs = item.network, other.network
     # A VNI is the fleet's; a device, a bridge or a Docker network is a host's.
-    vnis = {tunnel.vni for tunnel in theirs.tunnels} - {0}
+    vnis = {tunnel.vni for tunnel in theirs.tunnels}
     for tunnel in mine.tunnels:
-        if tunnel.vni in vnis:
+        if tunnel.vni and tunnel.vni in vnis:
             problem = f"network {theirs.name} has the same VNI"
             errors.add(EVERYWHERE, f"{where}.vni", tunnel.vni, problem, "Give each network its own VNI")
     if not set(item.nodes) & set(other.nodes):

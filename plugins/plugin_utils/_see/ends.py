@@ -83,11 +83,15 @@ def find_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> tu
         # That of the end that is given by its address; else IPv4 where there is any.
         given = [version_of(end) for end in (src, dst) if _is_address(end)]
         version = (given or sorted(version_of(cidr) for cidr in network.cidrs))[0]
-        try:
-            here, there = (_find_end(plan, network, end, running, version) for end in (src, dst))
-        except ExplainError as error:
-            reasons.append(str(error))
+        ends: list[End] = []
+        for end in (src, dst):
+            try:
+                ends.append(_find_end(plan, network, end, running, version))
+            except ExplainError as error:
+                reasons.append(str(error))
+        if len(ends) < 2:
             continue
+        here, there = ends
         if here.host == there.host:
             raise ExplainError(f"{src} and {dst} are both on {here.host}: nothing leaves the host")
         if there.host in network.find_peers(here.host):
