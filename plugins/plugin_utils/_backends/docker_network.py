@@ -25,10 +25,11 @@ class DockerNetwork(Attachment):
     written = "{docker_network: NAME}"
     missing: ClassVar[str] = "a network at layer 2 needs a Docker network of its own"
 
-    name: Any
+    name: str
 
     @classmethod
     def parse(cls, value: Any) -> DockerNetwork | None:
+        # Whether the name is one, find_problem says.
         return cls(value["docker_network"]) if isinstance(value, dict) and set(value) == {"docker_network"} else None
 
     def to_plain(self) -> dict[str, str]:
@@ -51,7 +52,7 @@ class DockerNetwork(Attachment):
 
     @property
     def docker_name(self) -> str:
-        return str(self.name)
+        return self.name
 
     def name_bridge(self, network: Network) -> str:
         vni = network.tunnel.vni if network.tunnel is not None else 0

@@ -58,7 +58,7 @@ class VxlanNetwork(Network):
     # Of the network itself, or empty where each node has its own or none is needed.
     dev: str = ""
     # What the item says of the device's own options.
-    link: Mapping[str, Any] = field(default_factory=dict)
+    link: Mapping[str, bool | int | str] = field(default_factory=dict)
 
     def make_member(self, node: str, underlay: Underlay, version: int, subnets: Sequence[IPNetwork]) -> Member:
         member = super().make_member(node, underlay, version, subnets)
