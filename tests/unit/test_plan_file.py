@@ -82,11 +82,11 @@ def test_what_is_no_plan_is_never_used(tmp_path: Path) -> None:
         "{}",
         "[]",
         "no",
-        '{"plan": {}, "made_from": {"fleet": 1}}',
+        '{"format": 2, "plan": {}, "made_from": {"fleet": 1}}',
         '{"plan": 1, "made_from": {"fleet": 1, "nodes": {}}}',
         # As a version before typed plans wrote it.
         '{"plan": {"networks": {"n": {"backend": "vxlan", "nodes": {}}}}, "made_from": {"fleet": 1, "nodes": {}}}',
-        '{"plan": {"networks": {"n": {"backend": "else"}}}, "made_from": {"fleet": 1, "nodes": {}}}',
+        '{"format": 2, "plan": {"networks": {"n": {"backend": "else"}}}, "made_from": {"fleet": 1, "nodes": {}}}',
     ):
         path.write_text(text)
         with pytest.raises(plan_file.PlanFileError, match=r"is not a plan .* Run playbooks/plan.yml"):

@@ -171,7 +171,7 @@ def test_the_smallest_underlay_decides_the_mtu() -> None:
         ({"device": "a/b"}, "not a device name"),
         ({"mtu": 1451}, "too large: the underlay of docker1 carries 1500, and the tunnel needs 50 of it"),
         ({"mtu": 100}, "not an MTU from 576"),
-        ({"backend": "ipip"}, "there is no such choice. Choose from: vxlan, host-gw, p2p, multicast, l2, none."),
+        ({"backend": "geneve"}, "there is no such choice. Choose from: vxlan, host-gw, p2p, multicast, l2, none."),
         (
             {"attach": "br0"},
             "there is no such choice. Write attach: docker0, or attach: {docker_network: NAME}, or attach: host.",

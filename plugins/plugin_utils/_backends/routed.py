@@ -92,4 +92,4 @@ def find_direct_gateway(here: Member, there: Member, version: int) -> str:
 def _route_of(lease: Lease, way: Way) -> dict[str, Any]:
     if way.tunnel is None:
         return {"dst": lease.subnet, "gateway": way.gateway}
-    return {"dst": lease.subnet, "gateway": lease.vtep_ip, "device": way.tunnel.device, "onlink": True}
+    return {"dst": lease.subnet, "gateway": way.gateway or lease.vtep_ip, "device": way.tunnel.device, "onlink": True}

@@ -85,7 +85,7 @@ class Vxlan(VxlanNetwork, RoutedNetwork):
 
 def _read_parallel(item: Fields, own: Tunnel) -> list[Tunnel]:
     """Other VNIs and ports that are kept ready beside the network's own."""
-    found = []
+    found: list[Tunnel] = []
     for number, given in enumerate(as_list(item.item.get("parallel"))):
         if not isinstance(given, Mapping) or set(given) - {"vni", "port", "device"} or not given:
             item.wrong("parallel", "not a mapping of vni, port or device", "Write parallel: [{vni: 89}]")
@@ -93,11 +93,12 @@ def _read_parallel(item: Fields, own: Tunnel) -> list[Tunnel]:
         vni = item.read_number("vni", 1, MAX_VNI, own.vni, given)
         port = item.read_number("port", 1, 65535, own.port, given)
         device: Any = given.get("device", f"vxlan.{vni}")
-        if not is_device(device) or device == own.device:
-            remedy = "Name the device, differently from the network's: {port: 8472, device: vxlan.new}"
+        if not is_device(device) or device in [one.device for one in (own, *found)]:
+            remedy = "Name the device, differently from the others of the network: {port: 8472, device: vxlan.new}"
             item.wrong(f"parallel[{number}].device", "it needs a device name of its own", remedy, value=device)
-        elif (vni, port) == (own.vni, own.port):
-            item.wrong(f"parallel[{number}]", "the network's own VNI and port", "Choose another VNI or port", value=given)
+        elif (vni, port) in [(one.vni, one.port) for one in (own, *found)]:
+            problem = "VNI and port of the network itself, or of another one that is parallel"
+            item.wrong(f"parallel[{number}]", problem, "Choose another VNI or port", value=given)
         else:
             found.append(replace(own, device=device, vni=vni, port=port))
     return found

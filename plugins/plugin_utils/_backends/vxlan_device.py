@@ -88,7 +88,7 @@ class VxlanNetwork(Network):
             "vteps": sorted(peer.underlay_ip for peer in peers.values()),
         }
 
-    def list_clashes(self, other: Network) -> Iterator[tuple[str, Any, str]]:
+    def list_clashes(self, other: Network) -> Iterator[tuple[str, Any, str, str]]:
         # The kernel has one socket for all devices of a host on one port, and each of these makes it another one.
         sockets = {(tunnel.port, tunnel.version) for tunnel in self.tunnels}
         sockets &= {(tunnel.port, tunnel.version) for tunnel in other.tunnels}
@@ -98,7 +98,8 @@ class VxlanNetwork(Network):
             for option in ("gbp", "udp6zerocsumrx"):
                 mine = self.link.get(option, False)
                 if mine != other.link.get(option, False):
-                    yield f"link.{option}", mine, f"network {other.name} has port {port} too, and another {option}"
+                    problem = f"network {other.name} has port {port} too, and another {option}"
+                    yield f"link.{option}", mine, problem, "Give it the same, or another port"
 
 
 def read_tunnel(item: Fields, version: int) -> Tunnel:

@@ -112,7 +112,7 @@ class Claims:
         value = node.subnet
         variable = "overlay_subnet"
         if isinstance(value, dict):
-            for name in sorted(set(value) - self.names):
+            for name in sorted(set(value) - self.names, key=str):
                 self.errors.add(
                     node.name, f"{variable}.{name}", value[name], "there is no such network", "Use a name from overlay_networks"
                 )

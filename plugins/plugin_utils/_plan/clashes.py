@@ -30,11 +30,11 @@ def find_clashes(where: str, item: Item, other: Item, errors: Errors) -> None:
         return
     devices = {tunnel.device for tunnel in theirs.tunnels}
     for tunnel in mine.tunnels:
-        if tunnel.device in devices and tunnel.vni not in vnis:
+        if tunnel.device in devices and not (tunnel.vni and tunnel.vni in vnis):
             problem = f"network {theirs.name} has the same device"
             errors.add(EVERYWHERE, f"{where}.device", tunnel.device, problem, "Give each network its own device")
-    for option, value, problem in mine.list_clashes(theirs):
-        errors.add(EVERYWHERE, f"{where}.{option}", value, problem, "Give it the same, or another port")
+    for option, value, problem, remedy in mine.list_clashes(theirs):
+        errors.add(EVERYWHERE, f"{where}.{option}", value, problem, remedy)
     same = bool(mine.docker_name) and mine.docker_name == theirs.docker_name
     if same:
         shown = mine.bridge if mine.docker_name == "bridge" else mine.docker_name

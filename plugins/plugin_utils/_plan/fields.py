@@ -75,7 +75,7 @@ class Fields:
         attach = self._read_attachment(kind)
         members = self._read_members()
         peers = self._read_peers(kind)
-        version = self._read_underlay(members) if kind.overheads else 4
+        version = self._read_underlay(kind, members) if kind.overheads else 4
         mtu = self._read_mtu(kind.overheads.get(version, 0), members)
         cidrs, lengths = self._read_cidrs(attach.find_lease_form(kind.shared), attach.has_ipv4)
         network = kind.read(self, Common(name, cidrs, mtu, attach, members, version))
@@ -85,7 +85,7 @@ class Fields:
 
     def _refuse_unknown(self, kind: type[Network], backends: Mapping[str, type[Network]]) -> None:
         known = (*_COMMON, *kind.options)
-        for key in sorted(set(self.item) - set(known)):
+        for key in sorted(set(self.item) - set(known), key=str):
             elsewhere = sorted(other for other, one in backends.items() if key in one.options)
             problem = f"backend {kind.backend} has no such option" if elsewhere else "there is no such option"
             hint = f"; backend {', '.join(elsewhere)} has it" if elsewhere else ""
@@ -116,8 +116,10 @@ class Fields:
         return value
 
     def read_device(self, key: str, default: str) -> str:
-        value = self.item.get(key, default)
-        if value and not is_device(value):
+        value = self.item.get(key)
+        if value is None or value == default:
+            return default
+        if not is_device(value):
             self.wrong(key, "not a device name of at most 15 characters", "Choose a shorter name, or leave it out")
             return default
         return str(value)
@@ -168,19 +170,20 @@ class Fields:
 
     # The underlay
 
-    def _read_underlay(self, members: frozenset[str]) -> int:
+    def _read_underlay(self, kind: type[Network], members: frozenset[str]) -> int:
         """The IP version that carries the tunnel: one that every member has an address of."""
         has = {name: set(self.underlay[name].addresses) for name in members if name in self.underlay}
         given = self.item.get("underlay")
         if given is not None:
-            version = {"ipv4": 4, "ipv6": 6}.get(given) if isinstance(given, str) else None
+            choices = {f"ipv{version}": version for version in kind.overheads}
+            version = choices.get(given) if isinstance(given, str) else None
             if version is None:
-                self.wrong("underlay", "there is no such choice", "Choose from: ipv4, ipv6")
+                self.wrong("underlay", "there is no such choice", f"Choose from: {', '.join(choices)}")
                 return 4
             for name in sorted(name for name, versions in has.items() if version not in versions):
                 self.wrong("underlay", "the host has no such underlay address", "Add one to its overlay_underlay_ip", name)
             return version
-        for version in (4, 6):
+        for version in kind.overheads:
             if all(version in versions for versions in has.values()):
                 return version
         for name in sorted(name for name, versions in has.items() if 4 not in versions):

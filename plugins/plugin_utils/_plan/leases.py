@@ -77,7 +77,8 @@ def read(path: str) -> dict[str, dict[str, Any]]:
         return {}
     if not isinstance(records, dict) or not all(isinstance(nodes, dict) for nodes in records.values()):
         raise LeaseFileError(f"{path}: {VARIABLE} is not a mapping of networks to hosts to subnets")
-    return records
+    # Whoever edits it may leave the quotes of a number away.
+    return {str(name): {str(node): subnet for node, subnet in nodes.items()} for name, nodes in records.items()}
 
 
 def has_records(path: str) -> bool:

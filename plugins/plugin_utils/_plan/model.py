@@ -88,7 +88,7 @@ class Tunnel:
     """What packets of a network are wrapped in, and the device of each node that does it."""
 
     device: str
-    # What the underlay sees: a protocol over IP, and its port where it has ports.
+    # What the underlay sees: a protocol over IP, by its name in /etc/protocols, and its port where it has ports.
     protocol: str = "udp"
     port: int = 0
     # What tells networks on one port apart; 0 where nothing does.
@@ -174,6 +174,7 @@ class Way:
     """How packets get from one member to another: in a tunnel, or straight to a gateway."""
 
     tunnel: Tunnel | None = None
+    # The peer's underlay address, where routes name it; of a tunnel without Ethernet too. Else they name the peer's VTEP.
     gateway: str = ""
 
 

@@ -231,8 +231,8 @@ class Network(ABC):
         """What packets pass on that way, in order."""
         return []
 
-    def list_clashes(self, other: Network) -> Iterable[tuple[str, Any, str]]:
-        """What of its options cannot be beside another network on one host: option, value, problem."""
+    def list_clashes(self, other: Network) -> Iterable[tuple[str, Any, str, str]]:
+        """What of its options cannot be beside another network on one host: option, value, problem, remedy."""
         return ()
 
     def find_entry(self, there: Member) -> tuple[str, str]:
@@ -277,7 +277,9 @@ class Network(ABC):
 
     @classmethod
     def from_plain(cls, plain: Plain) -> Network:
-        attach = next(found for one in cls.attachments if (found := one.parse(plain["attach"])) is not None)
+        attach = next((found for one in cls.attachments if (found := one.parse(plain["attach"])) is not None), None)
+        if attach is None:
+            raise ValueError(f"{plain['name']} is attached to {plain['attach']}")
         members = {name: Member.from_plain(name, one) for name, one in plain["members"].items()}
         tunnels = tuple(Tunnel(**one) for one in plain.get("tunnels", ()))
         shared = {"name": plain["name"], "cidrs": tuple(plain["cidrs"]), "mtu": plain["mtu"], "tunnels": tunnels}

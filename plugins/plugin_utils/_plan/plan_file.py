@@ -21,6 +21,8 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network im
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
 
 VARIABLE = "overlay_plan_file"
+# Counts up with each change of what a plan looks like as plain data.
+_FORMAT = 2
 _REMEDY = "Run playbooks/plan.yml with the whole inventory, and keep what it writes with the inventory"
 
 
@@ -47,7 +49,7 @@ def _print(value: Any) -> str:
 
 def render(plan: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
     """The file's text, a line an item so that a diff says what differs."""
-    return json.dumps({"made_from": made_from, "plan": plan}, indent=1, sort_keys=True) + "\n"
+    return json.dumps({"format": _FORMAT, "made_from": made_from, "plan": plan}, indent=1, sort_keys=True) + "\n"
 
 
 def write(path: str, text: str) -> None:
@@ -82,9 +84,11 @@ def use(
         return Plan(), [PlanError(EVERYWHERE, VARIABLE, shown, "there is no such file", _REMEDY)]
     try:
         data = json.loads(text)
+        if data.get("format") != _FORMAT:
+            raise ValueError(f"format {data.get('format')}, not {_FORMAT}")
         plan = Plan.from_plain(data["plan"], backends)
         made_from = {"fleet": data["made_from"]["fleet"], "nodes": dict(data["made_from"]["nodes"])}
-    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise PlanFileError(
             f"{shown} is not a plan of this version of the collection ({error.__class__.__name__}: {error}). {_REMEDY}"
         ) from error

@@ -58,7 +58,7 @@ def as_integer(value: Any) -> int | None:
         return None
     if isinstance(value, int):
         return int(value)
-    if isinstance(value, str) and re.fullmatch(r"[0-9]+", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,20}", value):
         return int(value)
     return None
 
@@ -107,7 +107,7 @@ def select(value: Any, nodes: Sequence[Node], groups: Mapping[str, Sequence[str]
     except jmespath.exceptions.JMESPathError as error:
         return frozenset(), f"not a JMESPath expression: {' '.join(str(error).split())}"
     chosen = [item.get("name") if isinstance(item, Mapping) else item for item in as_list(result)]
-    wrong = [item for item in chosen if item not in names]
+    wrong = [item for item in chosen if not isinstance(item, str) or item not in names]
     if wrong:
         return frozenset(), f"gives {wrong[0]!r}, which is no node; it has to give nodes or their names"
     return frozenset(str(item) for item in chosen), ""

@@ -113,7 +113,7 @@ def _has_underlay(rows: Rows, one: str, other: str) -> bool:
 
 def _diagnose_pair(network: Network, one: str, other: str, stages: Sequence[Stage], underlay: bool) -> list[Finding]:
     """What both directions of a pair say together."""
-    flow = network.tunnel.flow if network.tunnel is not None else "them"
+    flow = network.tunnel.flow if network.tunnel is not None else "what containers send"
 
     def make(fault: str, stage: Stage, text: str = "", where: str = "") -> Finding:
         place = where or stage.where

@@ -43,7 +43,7 @@ def find_hosts(plan: Plan, src: str, dst: str) -> list[str]:
     if not src or not dst:
         raise ExplainError("give both ends: -e src=A -e dst=B, each a host, a container, HOST/CONTAINER or an address")
     nodes = plan.list_nodes()
-    hosts = [_find_host(plan, nodes, end) for end in (src, dst)]
+    hosts = [_find_host(plan, nodes, _normalize(end)) for end in (src, dst)]
     return nodes if "" in hosts else sorted(set(hosts))
 
 
@@ -77,6 +77,9 @@ def find_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> tu
     if name and name not in plan.networks:
         raise ExplainError(f"there is no network {name}; there are: {', '.join(plan.networks)}")
     reasons: list[str] = []
+    src, dst = _normalize(src), _normalize(dst)
+    if _is_address(src) and _is_address(dst) and version_of(src) != version_of(dst):
+        raise ExplainError(f"{src} and {dst} are of two IP families: nothing leads from the one to the other")
     for network in [plan.networks[name]] if name else plan.networks.values():
         if not network.joins:
             continue
@@ -98,6 +101,11 @@ def find_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> tu
             return network, here, there
         reasons.append(f"{here.host} and {there.host} are no peers on {network.name}")
     raise ExplainError("; ".join(dict.fromkeys(reasons)) or "there is no network between them")
+
+
+def _normalize(end: str) -> str:
+    """An address as the plan and the kernel write it; all else as it is."""
+    return str(ipaddress.ip_address(end)) if _is_address(end) else end
 
 
 def _is_address(text: str) -> bool:

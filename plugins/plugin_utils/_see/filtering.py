@@ -17,7 +17,7 @@ from typing import Any
 
 _FINAL = {"ACCEPT", "DROP", "REJECT"}
 _IPTABLES = ("raw", "mangle", "nat", "filter", "security")
-_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "ipv6-icmp": 58}
+_PROTOCOLS = {"icmp": 1, "ipencap": 4, "tcp": 6, "udp": 17, "gre": 47, "icmpv6": 58, "ipv6-icmp": 58}
 
 
 @dataclass(frozen=True)

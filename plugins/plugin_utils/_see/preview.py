@@ -33,7 +33,7 @@ def preview_run(plan: Plan, answers: Mapping[str, Any], restarts: Mapping[str, s
         if answer["operations"] or restart:
             found["touched"].append(host)
         for operation in answer["operations"]:
-            resource, verb, name = operation.split()[:3]
+            resource, verb, name = [*operation.split(), "", ""][:3]
             if verb == "re-create":
                 found["recreated"].append(f"{host}: {name}")
             elif (resource, verb) == ("docker_network:", "remove"):
