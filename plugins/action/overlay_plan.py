@@ -100,8 +100,8 @@ class ActionModule(ActionBase):
         if told := records.tell_move(place, moved, self._task.check_mode):
             result.setdefault("warnings", []).extend(told)
         if arguments["write"]:
-            diffs += self._keep_plan(file, plan_file.render(made.plan.to_plain(), plan_file.prints(**made_from)))
-        result.update(changed=bool(diffs), new_leases=leases.lines_of(made.new), diff=diffs)
+            diffs += self._keep_plan(file, plan_file.render_plan(made.plan.to_plain(), plan_file.prints(**made_from)))
+        result.update(changed=bool(diffs), new_leases=leases.list_lease_lines(made.new), diff=diffs)
         return self._return_plan(result, made.plan)
 
     def _on_record(
@@ -112,7 +112,7 @@ class ActionModule(ActionBase):
         def look() -> tuple[records.Found, Planned, list[dict[str, str]]]:
             found = records.read_records(place)
             made = plan(found)
-            changes = records.list_changes(place, found, made.new)
+            changes = records.list_record_changes(place, found, made.new)
             return found, made, [_diff(path, *map(records.as_text, lines)) for path, *lines in changes]
 
         found, made, diffs = look()
@@ -122,7 +122,7 @@ class ActionModule(ActionBase):
             raise leases.LeaseFileError(
                 "there is no place to record new leases: the inventory is not a file. Set overlay_leases to a path"
             )
-        with records.locked(place):
+        with records.lock_records(place):
             # Somebody else may have recorded leases before the locks were ours.
             found, made, diffs = look()
             if diffs and not made.errors:
@@ -131,18 +131,18 @@ class ActionModule(ActionBase):
 
     def _keep_plan(self, file: str, after: str) -> list[dict[str, str]]:
         """Keep the plan in its file; gives what that changes."""
-        before = plan_file.text_of(file)
+        before = plan_file.read_plan_text(file)
         if before == after:
             return []
         if not self._task.check_mode:
-            plan_file.write(file, after)
+            plan_file.write_plan(file, after)
         return [_diff(file, before, after)]
 
     def _from_file(
         self, result: dict[str, Any], file: str, errors: list[PlanError], made_from: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The plan that was made before."""
-        plan, stale = plan_file.use(file, os.path.relpath(file), BACKENDS, **made_from)
+        plan, stale = plan_file.use_plan_file(file, os.path.relpath(file), BACKENDS, **made_from)
         if errors or stale:
             return self._refuse(result, sorted({*errors, *stale}))
         result.update(changed=False, new_leases=[])
@@ -319,7 +319,7 @@ class _Values:
 
     def __getitem__(self, variable: str) -> Any:
         value = self._raw[variable]
-        return value if _is_plain(value) else self._hostvars[self._name][variable]
+        return value if _is_scalar(value) else self._hostvars[self._name][variable]
 
     def get(self, variable: str, default: Any = None) -> Any:
         """One, or what is given for one that there is not."""
@@ -332,13 +332,13 @@ def _inventory_of(values: _Values) -> str:
     return folder if os.path.isdir(folder) else ""
 
 
-def _is_plain(value: Any) -> bool:
+def _is_scalar(value: Any) -> bool:
     if isinstance(value, str):
         return "{" not in value
     if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
+        return all(map(_is_scalar, value))
     if isinstance(value, dict):
-        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+        return all(map(_is_scalar, value)) and all(map(_is_scalar, value.values()))
     return value is None or isinstance(value, (bool, int, float))
 
 

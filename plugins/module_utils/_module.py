@@ -49,7 +49,7 @@ HOST_SPEC: Options = {
 def validate(section: str, item: Mapping[str, Any], number: int) -> Tuple[Optional[Dict[str, Any]], List[str]]:
     """Check one item of an overlay_host section against the options of the module it is named after."""
     spec, rules = SPECS[section]
-    entries = item.get("entries") if _are_plain(section, item) else None
+    entries = item.get("entries") if _is_item_exact(section, item) else None
     # Thousands of entries in which nothing can be wrong need not be copied and walked through ten times.
     given = dict(item) if entries is None else dict(item, entries=[])
     outcome = ArgumentSpecValidator(spec, **rules).validate(given)
@@ -62,17 +62,17 @@ def validate(section: str, item: Mapping[str, Any], number: int) -> Tuple[Option
 _TYPES = {"str": str, "int": int, "bool": bool}
 
 
-def _are_plain(section: str, item: Mapping[str, Any]) -> bool:
+def _is_item_exact(section: str, item: Mapping[str, Any]) -> bool:
     """Whether all entries of an item have known options only, each of just the type that it is to have."""
     entries, suboptions = item.get("entries"), SPECS[section][0].get("entries", {})
     if not isinstance(entries, list) or any(spec["type"] not in _TYPES for spec in suboptions.get("options", {}).values()):
         return False
     required = {name for name, spec in suboptions["options"].items() if spec.get("required")}
     types = {name: _TYPES[spec["type"]] for name, spec in suboptions["options"].items() if "choices" not in spec}
-    return all(_is_plain(entry, required, types) for entry in entries)
+    return all(_is_entry_exact(entry, required, types) for entry in entries)
 
 
-def _is_plain(entry: Any, required: Set[str], types: Mapping[str, Any]) -> bool:
+def _is_entry_exact(entry: Any, required: Set[str], types: Mapping[str, Any]) -> bool:
     if not isinstance(entry, dict) or not required <= entry.keys():
         return False
     # In lists, not generators: thousands come here.
@@ -157,12 +157,12 @@ def converge(
     @param tell: in check mode, to report what stands in the way as a difference, and not to refuse
     """
     with _no_pauses(), contextlib.nullcontext() if check else host_lock():
-        specs = _transaction.parse_for(host, ORDER, sections)
+        specs = _transaction.parse_host_specs(host, ORDER, sections)
         transaction = _transaction.prepare(host, ORDER, specs, known, tell and check)
         answer = _transaction.result(transaction, host)
         _refuse_drops(answer, allow_drops)
         if not check:
-            _apply.apply(host, transaction)
+            _apply.apply_transaction(host, transaction)
             answer["counters"] = _transaction.costs(host)
         answer.update(host.facts)
         # Which Ansible shows to whoever runs it.

@@ -80,7 +80,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
-from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import expression, parse
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import make_capture_filter, parse_tcpdump
 
 
 def main() -> None:
@@ -105,13 +105,13 @@ def main() -> None:
     route = module.run_command(["ip", "-o", "route", "get", options["peer"]], check_rc=True)[1].split()
     device = route[route.index("dev") + 1]
     command = ["timeout", str(options["seconds"]), tcpdump, "-i", device, "-n", "-e", "-l", "-c", "20", "-T", "vxlan"]
-    command.append(expression(options["peer"], options["port"], options["vni"]))
+    command.append(make_capture_filter(options["peer"], options["port"], options["vni"]))
     with ThreadPoolExecutor(max_workers=1) as pool:
         capture = pool.submit(module.run_command, command, environ_update={"LC_ALL": "C", "TZ": "UTC"})
         if options["ping"]:
             _ping(module, options)
         _code, out, err = capture.result()
-    packets: List[Dict[str, Any]] = parse(out)
+    packets: List[Dict[str, Any]] = parse_tcpdump(out)
     if not packets and "listening on" not in err:
         module.fail_json(msg="tcpdump: %s" % err.strip())
     module.exit_json(changed=False, device=device, packets=packets)

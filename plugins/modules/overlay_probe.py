@@ -170,11 +170,11 @@ def _ways(module: AnsibleModule, addresses: List[str]) -> Dict[str, Dict[str, An
         for route in routes:
             if route.get("type", "unicast") == "unicast" and route.get("dst") in found:
                 device = route.get("dev", "")
-                found[route["dst"]] = {"device": device, "gateway": route.get("gateway", ""), "mtu": _mtu(device)}
+                found[route["dst"]] = {"device": device, "gateway": route.get("gateway", ""), "mtu": _query_mtu(device)}
     return found
 
 
-def _mtu(device: str) -> int:
+def _query_mtu(device: str) -> int:
     """The MTU of a device of this network namespace, which /sys need not show."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16si", device.encode(), 0).ljust(40, b"\0")

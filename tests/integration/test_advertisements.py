@@ -128,7 +128,7 @@ def test_a_container_cannot_become_the_hosts_router(namespace: Namespace, contai
     else:
         options, problems = _module._validated(sections)
         assert problems == []
-        script = _boot.script(options)
+        script = _boot.make_boot_script(options)
         # The bridge, and the device before it, may not be up for a moment with the kernel's own settings.
         for device in ["br.90", *(["vxlan.90"] if kind == "l2" else [])]:
             assert script.index(f"ipv6 {device} accept_ra 0") < script.index(f"set dev {device} up\n")

@@ -126,7 +126,7 @@ def test_the_script_makes_what_the_module_wants(namespace: Namespace, name: str)
     wanted = sections(LINKS[name], namespace.name)
     options, problems = _module._validated(wanted)
     assert problems == []
-    script = _boot.script(options)
+    script = _boot.make_boot_script(options)
     namespace.sh("ip address add 10.1.1.1/24 dev lo; ip link add eth0 type veth peer name eth1; ip link set eth0 up")
     began = time.monotonic()
     namespace.shell(script)
@@ -147,7 +147,7 @@ def test_a_script_that_fails_in_part_says_so_and_does_the_rest(namespace: Namesp
     # A device in the way, of another kind.
     namespace.sh("ip link add vx type bridge")
     with pytest.raises(AssertionError, match="exit code 1"):
-        namespace.shell(_boot.script(options))
+        namespace.shell(_boot.make_boot_script(options))
     assert "vteps_88" in namespace.sh("nft list table inet agentless_overlay")
 
 

@@ -107,7 +107,7 @@ def test_every_nft_says_that_it_is_as_it_shall_be(namespace: Namespace, tmp_path
 def test_the_boot_script_by_every_release(namespace: Namespace, tmp_path: Path, suite: str) -> None:
     options, problems = _module._validated({"firewall": EVERYTHING})
     assert problems == []
-    script = _boot.script(options)
+    script = _boot.make_boot_script(options)
     wrapper = release(tmp_path, suite)
     enter = ("nsenter", f"--net=/run/netns/{namespace.name}", *wrapper)
     # The script has a path of its own.
@@ -425,7 +425,7 @@ def test_rules_go_into_the_tables_that_docker_uses(namespace: Namespace, tmp_pat
     # The boot script, where it runs while Docker does, knows them too.
     options, _problems = _module._validated({"firewall": [ROUTED]})
     namespace.sh(f"iptables-{theirs} -F DOCKER-USER")
-    script = _boot.script(options).replace("PATH=/usr/local/sbin:", f"PATH={tmp_path}:/usr/local/sbin:")
+    script = _boot.make_boot_script(options).replace("PATH=/usr/local/sbin:", f"PATH={tmp_path}:/usr/local/sbin:")
     namespace.shell(script)
     assert namespace.module("overlay_host", check=True, wrapper=wrapper, firewall=[ROUTED])["operations"] == []
     # And all of it goes.

@@ -115,9 +115,9 @@ def test_it_is_undone_and_refused(extended: Extended) -> None:
 
 def test_it_is_in_the_boot_script_and_in_reports(extended: Extended) -> None:
     code = (
-        f"import sys, json\nfrom {PACKAGE}.module_utils._resources._boot import script\n"
+        f"import sys, json\nfrom {PACKAGE}.module_utils._resources._boot import make_boot_script\n"
         f"from {PACKAGE}.plugin_utils._see import drift, page\n"
-        "assert 'rule' in drift.RESOURCES\nprint(script({'rule': json.load(sys.stdin)}))"
+        "assert 'rule' in drift.RESOURCES\nprint(make_boot_script({'rule': json.load(sys.stdin)}))"
     )
     made = run(sys.executable, "-c", code, stdin=json.dumps(RULES), PYTHONPATH=os.pathsep.join([str(extended.folder)])).stdout
     for _time in range(2):

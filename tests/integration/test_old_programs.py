@@ -43,9 +43,9 @@ def test_old_programs_make_what_the_module_wants(namespace: Namespace, root: Pat
     options, problems = _module._validated(wanted)
     assert problems == []
     namespace.sh("ip address add 10.1.1.1/24 dev lo; ip link add eth0 type veth peer name eth1; ip link set eth0 up")
-    by_old(namespace, root, _boot.script(options))
+    by_old(namespace, root, _boot.make_boot_script(options))
     found = namespace.module("overlay_host", check=True, **wanted)
     assert found["operations"] == [], found["operations"]
     before = everything(namespace)
-    by_old(namespace, root, _boot.script(options))
+    by_old(namespace, root, _boot.make_boot_script(options))
     assert everything(namespace) == before

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import impacts
-from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import expression, parse
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import make_capture_filter, parse_tcpdump
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import FdbEntry
@@ -343,14 +343,14 @@ VXLAN, flags [I] (0x08), vni 4
 
 
 def test_what_tcpdump_says_of_a_packet() -> None:
-    six, four, arp = parse(SAID)
+    six, four, arp = parse_tcpdump(SAID)
     assert (six["outer_address"], six["udp_port"], six["vni"]) == (["fd65::2", "fd65::1"], [54747, 8472], 6)
     assert six["inner_address"] == ["fd00:6::2", "fd00:6::1"]
     assert four["outer_mac"] == ["32:95:46:76:b4:81", "72:ab:97:68:73:f9"]
     assert four["inner_mac"] == ["7e:53:ff:52:7d:ee", "36:2d:b4:06:dc:cd"]
     assert (four["inner_address"], four["what"]) == (["10.4.0.1", "10.4.0.2"], "ICMP echo request, id 8316, seq 1, length 64")
     assert arp["inner_address"] == ["", ""] and arp["what"].startswith("Request who-has 10.4.0.1")
-    assert parse("") == [] and "ip6[52:4] >> 8 = 6" in expression("fd65::1", 8472, 6)
+    assert parse_tcpdump("") == [] and "ip6[52:4] >> 8 = 6" in make_capture_filter("fd65::1", 8472, 6)
 
 
 # What a change drops

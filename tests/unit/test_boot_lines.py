@@ -102,7 +102,7 @@ def test_thousands_of_peers_are_no_more_programs_than_a_few(nexthops: str) -> No
         numbers = [f"10.{100 + (n >> 8)}.{n & 255}" for n in range(peers)]
         macs = [f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}" for n in range(peers)]
         routes = [{"dst": f"{n}.0/24", "gateway": f"{n}.0", "device": "vx", "onlink": True} for n in numbers]
-        text = _boot.script(
+        text = _boot.make_boot_script(
             {
                 "vxlan_link": [{"name": "vx", "vni": 88, "addresses": ["10.99.1.0/32"]}],
                 "neigh_entry": [{"device": "vx", "entries": [{"dst": f"{n}.0", "lladdr": m} for n, m in zip(numbers, macs)]}],

@@ -17,7 +17,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine import _
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER, _boot
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctls, parts_of
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._sysctls import Sysctls, split_setting_name
 
 
 class Systemd:
@@ -60,7 +60,7 @@ def sections(**more: Any) -> dict[str, Any]:
 def boot(systemd: Systemd, wanted: dict[str, Any], undo: bool = False) -> tuple[Host, list[str], list[str]]:
     """One run of this resource: the host, its operations, and what failed."""
     host, resource = Host(run=systemd, rolling_back=undo), _boot.Boot()
-    spec = _transaction.parse(ORDER, _module.validated(wanted))[resource.name]
+    spec = _transaction.parse_specs(ORDER, _module.validated(wanted))[resource.name]
     found = resource.read(host, spec, set())
     ops = resource.diff(found, resource.settle(found, spec))
     failures = [
@@ -136,7 +136,7 @@ def test_the_unit_waits_for_addresses_where_something_needs_them(systemd: System
     ],
 )
 def test_the_name_of_a_setting(name: str, path: str) -> None:
-    assert "/".join(parts_of(name)) == path
+    assert "/".join(split_setting_name(name)) == path
     (entry,) = Sysctls().parse({"sysctl": [{"name": name, "value": 1}]}).present.values()
     assert entry.path == f"/proc/sys/{path}" and path in "\n".join(Sysctls().shell([entry]))
 
@@ -157,7 +157,7 @@ def test_what_is_no_name_of_a_setting(name: str) -> None:
     ],
 )
 def test_a_script_that_cannot_be_tried_is_not_refused(answer: tuple[int, str, str], said: str) -> None:
-    parts = _boot.parts_of(_module.validated(sections()))
+    parts = _boot.parse_boot_parts(_module.validated(sections()))
     assert _boot.refused(Host(run=lambda _args, _stdin: answer), parts) == said
 
 
@@ -165,4 +165,4 @@ def test_a_host_without_unshare_refuses_nothing() -> None:
     def run(_args: Sequence[str], _stdin: str | None) -> Any:
         raise FileNotFoundError("unshare")
 
-    assert _boot.refused(Host(run=run), _boot.parts_of(_module.validated(sections()))) == ""
+    assert _boot.refused(Host(run=run), _boot.parse_boot_parts(_module.validated(sections()))) == ""

@@ -41,7 +41,7 @@ class Vlans(Session):
     written: list[Message]
 
     def dump_raw(self, message: Message) -> list[bytes]:
-        assert _attributes.split(message.raw, 16) == [(29, struct.pack("=I", 4))] and message.raw[0] == 7
+        assert _attributes.split_attributes(message.raw, 16) == [(29, struct.pack("=I", 4))] and message.raw[0] == 7
         told = [_attributes.pack(2, struct.pack("=HH", *one)) for one in ((6, 1), (8, 5), (16, 9))]
         spec = _attributes.nest(26, _attributes.pack(0, struct.pack("=H", 0)), *told)
         return [_attributes.device(7, spec, family=7)]
@@ -64,14 +64,14 @@ def test_a_port_gets_its_vlans_and_no_others() -> None:
     _vlans.put_vlans(host, 7, wanted, False)
     asked = []
     for message in session.written:
-        ((number, spec),) = _attributes.split(message.raw, 16)
+        ((number, spec),) = _attributes.split_attributes(message.raw, 16)
         assert number == 26 and message.raw[0] == 7
-        asked.append((message.kind, _attributes.split(spec)))
+        asked.append((message.kind, _attributes.split_attributes(spec)))
     assert asked == [(RTM_DELLINK, list(found)), (19, [wanted[0]]), (19, [tunnel])]
     session.written = []
     _vlans.put_vlans(host, 7, wanted[:1], True)
-    ((_number, spec),) = _attributes.split(session.written[-1].raw, 16)
-    assert _attributes.split(spec) == [(0, struct.pack("=H", 2)), wanted[0]]
+    ((_number, spec),) = _attributes.split_attributes(session.written[-1].raw, 16)
+    assert _attributes.split_attributes(spec) == [(0, struct.pack("=H", 2)), wanted[0]]
 
 
 OTHERWISE: dict[str, Any] = {

@@ -235,8 +235,8 @@ def test_the_iptables_backend_is_known_also_beside_firewalld(backend: str, ours:
 )
 def test_what_others_wrote_stays_letter_by_letter(text: str, rendered: str) -> None:
     keys = {"bip": "10.0.0.1/24", "mtu": None}
-    assert _daemon_text.render(text, "daemon.json", keys) == rendered
-    assert _daemon_text.render(rendered, "daemon.json", keys) == rendered
+    assert _daemon_text.render_daemon_json(text, "daemon.json", keys) == rendered
+    assert _daemon_text.render_daemon_json(rendered, "daemon.json", keys) == rendered
 
 
 def test_keys_come_and_go_and_no_other_is_touched() -> None:
@@ -257,11 +257,11 @@ def test_keys_come_and_go_and_no_other_is_touched() -> None:
         }
         expected = {name: keys.get(name, value) for name, value in found.items() if keys.get(name, 0) is not None}
         expected.update({name: value for name, value in keys.items() if value is not None})
-        rendered = _daemon_text.render(text, "daemon.json", keys)
+        rendered = _daemon_text.render_daemon_json(text, "daemon.json", keys)
         assert json.loads(rendered.lstrip("\ufeff")) == expected, text
         assert list(_daemon_text.parse_object(rendered, "")) == list(expected), text
         assert rendered.startswith("\ufeff") == text.startswith("\ufeff") and ("\r" in rendered) <= ("\r" in text)
-        assert _daemon_text.render(rendered, "daemon.json", keys) == rendered
+        assert _daemon_text.render_daemon_json(rendered, "daemon.json", keys) == rendered
 
 
 def test_a_file_that_is_no_utf8_is_read_and_refused_by_name(tmp_path: Path) -> None:
@@ -523,23 +523,25 @@ def listed(entry: DockerNetwork, **defaults: str) -> dict[str, Any]:
 
 def test_options_of_others_are_no_difference() -> None:
     asked = docker_network(name="br", enable_ip_masquerade="false", mtu="1450")
-    found = _docker_networks._decode(listed(asked, **{BRIDGE + "enable_icc": "false", BRIDGE + "trusted_host_interfaces": "x"}))
+    found = _docker_networks._decode_docker_network(
+        listed(asked, **{BRIDGE + "enable_icc": "false", BRIDGE + "trusted_host_interfaces": "x"})
+    )
     assert found.same(asked) and len(found.lines()) == 7, "others are shown as they are"
     assert found.overlay == "demo"
     # Ours that are not asked for any more go, and those of others come back as they were.
     more = docker_network(name="br", enable_ip_masquerade="false", mtu="1450", gateway_mode_ipv4="nat-unprotected")
-    found = _docker_networks._decode(listed(more, **{BRIDGE + "enable_icc": "false"}))
+    found = _docker_networks._decode_docker_network(listed(more, **{BRIDGE + "enable_icc": "false"}))
     assert not found.same(asked) and found.same(more)
     wanted = _docker_networks._beside(found, asked)
     assert dict(wanted.options) == {**dict(asked.options), BRIDGE + "enable_icc": "false"} and wanted.ours == asked.ours
-    made = _docker_networks._decode(listed(wanted))
+    made = _docker_networks._decode_docker_network(listed(wanted))
     assert made.same(asked) and made == wanted
     # Without the label, as an earlier version made it: all that we may have set is ours.
     old = listed(asked, **{BRIDGE + "trusted_host_interfaces": "x", BRIDGE + "enable_icc": "false"})
     del old["Labels"]["agentless.overlay.options"]
-    assert not _docker_networks._decode(old).same(asked)
+    assert not _docker_networks._decode_docker_network(old).same(asked)
     del old["Options"][BRIDGE + "trusted_host_interfaces"]
-    assert _docker_networks._decode(old).same(asked)
+    assert _docker_networks._decode_docker_network(old).same(asked)
     # A value of ours that is another one.
     assert not found.same(
         docker_network(name="br", enable_ip_masquerade="true", mtu="1450", gateway_mode_ipv4="nat-unprotected")
@@ -550,5 +552,5 @@ def test_a_network_that_is_ipv6_alone_may_have_what_docker_adds() -> None:
     asked = replace(docker_network(name="br"), pools=(("fd00:1::/64", "fd00:1::1", ""),))
     item = listed(asked)
     item["IPAM"]["Config"].append({"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"})
-    assert _docker_networks._decode(item).same(asked)
-    assert not _docker_networks._decode(item).same(replace(asked, pools=(("fd00:2::/64", "fd00:2::1", ""),)))
+    assert _docker_networks._decode_docker_network(item).same(asked)
+    assert not _docker_networks._decode_docker_network(item).same(replace(asked, pools=(("fd00:2::/64", "fd00:2::1", ""),)))

@@ -215,8 +215,8 @@ def test_versions_are_understood(version: str, release: tuple[int, int]) -> None
 )
 def test_a_file_keeps_its_order_and_manner(text: str, rendered: str) -> None:
     keys = {"bip": "10.0.0.1/24", "mtu": None}
-    assert _daemon_keys.render(text, "daemon.json", keys) == rendered
-    assert _daemon_keys.render(rendered, "daemon.json", keys) == rendered
+    assert _daemon_keys.render_daemon_json(text, "daemon.json", keys) == rendered
+    assert _daemon_keys.render_daemon_json(rendered, "daemon.json", keys) == rendered
 
 
 def test_what_is_not_in_force_needs_a_restart() -> None:

@@ -47,7 +47,7 @@ def made_of(name: str) -> dict[str, str]:
     return {
         "plan.yml": _yaml(plan.to_plain()),
         "sections.yml": _yaml(sections),
-        "boot.sh": _boot._script(_boot.parts_of(_boot_sections(sections[first]))),
+        "boot.sh": _boot._join_boot_script(_boot.parse_boot_parts(_boot_sections(sections[first]))),
         "explain.txt": "\n".join(line for ends in fleet["explain"] for line in _explain(plan, fleet, sections, ends)),
     }
 

@@ -18,15 +18,15 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import lea
 def test_what_is_written_is_read_and_is_inventory(tmp_path: Path) -> None:
     path = str(tmp_path / "leases.yml")
     records = {"demo": {"b": "10.88.2.0/24", "a": "10.88.1.0/24"}, "empty": {}}
-    leases.write(path, records)
-    assert leases.read(path) == {"demo": records["demo"]}
+    leases.write_leases(path, records)
+    assert leases.read_leases(path) == {"demo": records["demo"]}
     assert list(yaml.safe_load(Path(path).read_text())) == ["overlay_lease_records"]
     assert Path(path).read_text().startswith("---\n#")
     assert [entry.name for entry in tmp_path.iterdir()] == ["leases.yml"]
 
 
 def test_no_file_is_no_record(tmp_path: Path) -> None:
-    assert leases.read(str(tmp_path / "none.yml")) == {}
+    assert leases.read_leases(str(tmp_path / "none.yml")) == {}
 
 
 @pytest.mark.parametrize("text", ["[", "overlay_lease_records: 7", "overlay_lease_records: {demo: 7}", "- a", "x: y"])
@@ -34,7 +34,7 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "leases.yml"
     path.write_text(text)
     with pytest.raises(leases.LeaseFileError, match=r"leases\.yml"):
-        leases.read(str(path))
+        leases.read_leases(str(path))
 
 
 def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
     def work() -> None:
         nonlocal inside, most
         for _round in range(5):
-            with leases.locked(path):
+            with leases.lock_leases(path):
                 inside += 1
                 most = max(most, inside)
                 inside -= 1
@@ -58,7 +58,7 @@ def test_the_lock_keeps_others_out(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(leases.LeaseFileError, match="/proc/none/leases.yml: leases cannot be recorded"), leases.locked(
+    with pytest.raises(leases.LeaseFileError, match="/proc/none/leases.yml: leases cannot be recorded"), leases.lock_leases(
         "/proc/none/leases.yml"
     ):
         pass

@@ -33,12 +33,12 @@ def file(tmp_path: Path) -> str:
     made = make_plan(BACKENDS, FLEET["overlay_networks"], NODES, groups=groups)
     assert made.errors == []
     path = tmp_path / "plan.json"
-    plan_file.write(str(path), plan_file.render(made.plan.to_plain(), plan_file.prints(FLEET, NODES)))
+    plan_file.write_plan(str(path), plan_file.render_plan(made.plan.to_plain(), plan_file.prints(FLEET, NODES)))
     return str(path)
 
 
 def problems(file: str, nodes: list[Node], **fleet: Any) -> list[str]:
-    plan, errors = plan_file.use(file, "plan.json", BACKENDS, {**FLEET, **fleet}, nodes)
+    plan, errors = plan_file.use_plan_file(file, "plan.json", BACKENDS, {**FLEET, **fleet}, nodes)
     assert set(plan.networks["demo"].members) == {"h1", "h2", "h3", "h4"}
     return [f"{error.host}: {error.problem}" for error in errors]
 
@@ -75,7 +75,7 @@ def test_networks_and_new_hosts_count(file: str) -> None:
 
 def test_what_is_no_plan_is_never_used(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    assert [error.problem for error in plan_file.use(str(path), "plan.json", BACKENDS, FLEET, NODES)[1]] == [
+    assert [error.problem for error in plan_file.use_plan_file(str(path), "plan.json", BACKENDS, FLEET, NODES)[1]] == [
         "there is no such file"
     ]
     for text in (
@@ -90,6 +90,6 @@ def test_what_is_no_plan_is_never_used(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(plan_file.PlanFileError, match=r"is not a plan .* Run playbooks/plan.yml"):
-            plan_file.use(str(path), "plan.json", BACKENDS, FLEET, NODES)
+            plan_file.use_plan_file(str(path), "plan.json", BACKENDS, FLEET, NODES)
     with pytest.raises(plan_file.PlanFileError, match="cannot be written"):
-        plan_file.write("/proc/none/plan.json", "x")
+        plan_file.write_plan("/proc/none/plan.json", "x")

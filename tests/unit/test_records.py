@@ -25,7 +25,7 @@ def write(path: Path, text: str = "") -> Path:
 
 
 def render_records(**nodes: str) -> str:
-    return leases.render({"main": nodes})
+    return leases.render_leases({"main": nodes})
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_records_of_both_files_count_and_move(tmp_path: Path) -> None:
     write(Path(place.path), render_records(b="10.88.2.0/24", c="10.88.3.0/24"))
     found = records.read_records(place)
     assert found.records == {"main": {"a": "10.88.1.0/24", "b": "10.88.2.0/24", "c": "10.88.3.0/24"}}
-    assert records.list_changes(place, found, {"main": {"d": "10.88.4.0/24"}}) == [
+    assert records.list_record_changes(place, found, {"main": {"d": "10.88.4.0/24"}}) == [
         (place.former, ["main a 10.88.1.0/24", "main b 10.88.2.0/24"], ()),
         (place.path, (), ["main a 10.88.1.0/24", "main d 10.88.4.0/24"]),
     ]
-    with records.locked(place):
+    with records.lock_records(place):
         records.write_records(place, found.records)
     assert not (tmp_path / "group_vars/overlay").exists()
     after = records.read_records(place)
-    assert after.records == found.records and records.list_changes(place, after, {}) == []
-    with records.locked(place):
+    assert after.records == found.records and records.list_record_changes(place, after, {}) == []
+    with records.lock_records(place):
         assert not (tmp_path / "group_vars/overlay").exists(), "a lock makes no folder anew"
 
 
@@ -115,7 +115,7 @@ def test_a_folder_with_other_files_stays(tmp_path: Path) -> None:
     place = records.default_place(str(tmp_path))
     write(Path(place.former), render_records(a="10.88.1.0/24"))
     other = write(tmp_path / "group_vars/overlay/main.yml", "x: y\n")
-    with records.locked(place):
+    with records.lock_records(place):
         records.write_records(place, records.read_records(place).records)
     assert list((tmp_path / "group_vars/overlay").iterdir()) == [other]
 
@@ -135,7 +135,7 @@ def test_a_record_that_others_share_by_a_link_stays_shared(tmp_path: Path) -> No
     shared = write(tmp_path / "shared/real.yml", render_records(a="10.88.1.0/24"))
     Path(place.former).parent.mkdir(parents=True)
     Path(place.former).symlink_to("../../../shared/real.yml")
-    with records.locked(place):
+    with records.lock_records(place):
         records.write_records(place, {"main": {"a": "10.88.1.0/24", "b": "10.88.2.0/24"}})
     assert os.readlink(place.path) == "../../../shared/real.yml"
     assert "b: 10.88.2.0/24" in shared.read_text()
@@ -147,7 +147,7 @@ def test_other_variables_in_a_record_are_not_lost(tmp_path: Path) -> None:
         tmp_path / "leases.yml", "overlay_reserved_cidrs: []\nz: 1\noverlay_lease_records: {main: {a: 10.88.1.0/24}}\n"
     )
     with pytest.raises(leases.LeaseFileError, match=r"leases\.yml holds overlay_reserved_cidrs, z beside"):
-        leases.read(str(path))
+        leases.read_leases(str(path))
 
 
 def test_a_link_stays_and_mode_and_owner_are_kept(tmp_path: Path) -> None:
@@ -172,6 +172,6 @@ def test_two_links_to_one_record_have_one_lock(tmp_path: Path, monkeypatch: pyte
     write(tmp_path / "real.yml")
     for name in ("one", "two"):
         (tmp_path / name).symlink_to("real.yml")
-    one, two = (leases.locked(str(tmp_path / name)) for name in ("one", "two"))
+    one, two = (leases.lock_leases(str(tmp_path / name)) for name in ("one", "two"))
     with one, pytest.raises(leases.LeaseFileError, match="another run"), two:
         pass

@@ -10,7 +10,7 @@ import ipaddress
 import json
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object, render
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object, render_daemon_json
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
@@ -48,7 +48,7 @@ def restore(text: str, path: str, before: str, before6: Optional[str] = None) ->
     keys = {name: former.get(name) for name in MANAGED}
     if before6 is not None:
         keys.update(keys6_of(before6, path + IPV6_SUFFIX))
-    rendered = render(text, path, keys)
+    rendered = render_daemon_json(text, path, keys)
     # Where nothing else has changed since, the text as well.
     return before if parse_object(rendered, path) == former else rendered
 
@@ -133,7 +133,7 @@ def outside(where: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> L
         "%s to %s, outside %s, which docker0 is to have" % (name, before[name], leases[version])
         for name, version in (("fixed-cidr", 4), ("default-gateway", 4), ("fixed-cidr-v6", 6), ("default-gateway-v6", 6))
         # One that we set ourselves is replaced.
-        if before.get(name) and version in leases and keys.get(name) is None and not _inside(before[name], leases[version])
+        if before.get(name) and version in leases and keys.get(name) is None and not _is_in_lease(before[name], leases[version])
     ]
     if not problems:
         return []
@@ -143,7 +143,7 @@ def outside(where: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> L
     ]
 
 
-def _inside(text: Any, lease: Any) -> bool:
+def _is_in_lease(text: Any, lease: Any) -> bool:
     """Whether an address or a range is in the lease."""
     try:
         found = ipaddress.ip_network(text, strict=False)
@@ -167,7 +167,7 @@ def free_address(pools: Sequence[Tuple[str, int]], taken: Iterable[Any]) -> Opti
 
 def is_pooled(pools: Sequence[Tuple[str, int]], address: str) -> bool:
     """Whether an address is of one of the pools."""
-    return any(_inside(address.partition("/")[0], ipaddress.ip_network(base, strict=False)) for base, _length in pools)
+    return any(_is_in_lease(address.partition("/")[0], ipaddress.ip_network(base, strict=False)) for base, _length in pools)
 
 
 def own_lines(text: str, path: str) -> List[str]:

@@ -42,7 +42,7 @@ def parse_object(text: str, path: str) -> Dict[str, Any]:
     return {member.name: member.value for member in members}
 
 
-def _body(text: str) -> int:
+def _find_start(text: str) -> int:
     """Where it starts: Docker from 23.0 takes a file with a byte order mark."""
     return len(_BOM) if text.startswith(_BOM) else 0
 
@@ -53,7 +53,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _members(text: str, path: str) -> List[_Member]:
-    start = _body(text)
+    start = _find_start(text)
     if not text[start:].strip():
         return []
     try:
@@ -86,16 +86,16 @@ def _members(text: str, path: str) -> List[_Member]:
     return members
 
 
-def render(text: str, path: str, keys: Mapping[str, Any]) -> str:
+def render_daemon_json(text: str, path: str, keys: Mapping[str, Any]) -> str:
     """The file's text with our keys set, or taken out where None; the text itself where it has them already."""
     members = _members(text, path)
     # Removed where they stand, replaced where they stand, or added at the end.
     kept = [member for member in members if member.name not in keys or keys[member.name] is not None]
-    changed = {member.name for member in kept if member.name in keys and not _same(member.value, keys[member.name])}
+    changed = {member.name for member in kept if member.name in keys and not _is_same_value(member.value, keys[member.name])}
     missing = [name for name, value in keys.items() if value is not None and name not in {member.name for member in members}]
     if len(kept) == len(members) and not changed and not missing:
         return text
-    start, end = _skip(text, _body(text)), len(text.rstrip()) - 1
+    start, end = _skip(text, _find_start(text)), len(text.rstrip()) - 1
     newline = "\r\n" if "\r\n" in text else "\n"
     if not members:
         # There is no manner yet.
@@ -121,6 +121,6 @@ def render(text: str, path: str, keys: Mapping[str, Any]) -> str:
     return text[: start + 1] + (before + inner + after if written else "") + text[end:]
 
 
-def _same(found: Any, wanted: Any) -> bool:
+def _is_same_value(found: Any, wanted: Any) -> bool:
     """Whether dockerd takes the one for the other: it does not take 1 for true, nor 1450.0 for a number of bytes."""
     return found.__class__ is wanted.__class__ and bool(found == wanted)

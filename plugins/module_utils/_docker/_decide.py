@@ -34,7 +34,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     restore,
     still_there,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object, render
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object, render_daemon_json
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import Dockerd
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Spec
@@ -135,7 +135,7 @@ def _ours(spec: DaemonSpec, found: Found) -> Decision:
         # Those of IPv6 that are ours go, and what its owner had comes back.
         keys.update(keys6_of(marked, spec.path + IPV6_SUFFIX))
         decision.forget.add(IPV6_SUFFIX)
-    decision.text = render(text, spec.path, keys)
+    decision.text = render_daemon_json(text, spec.path, keys)
     decision.problems = _firewall(docker, before, found.seen.flags) + _refusals(spec, found, before, keys)
     if docker.running and keys.get(_DIRECT):
         decision.reasons += _direct_routing(spec, found)
@@ -171,7 +171,11 @@ def _unfit(spec: DaemonSpec, found: Found) -> List[str]:
     if found.seen.docker is None:
         return [found.seen.error]
     docker = found.docker
-    return _docker_api.foreign(docker, spec.socket) or _docker_api.of_snap(docker) or _docker_api.unseen(docker, spec.socket)
+    return (
+        _docker_api.list_foreign_refusals(docker, spec.socket)
+        or _docker_api.list_snap_refusals(docker)
+        or _docker_api.list_unseen_refusals(docker, spec.socket)
+    )
 
 
 def _firewall(docker: Docker, before: Mapping[str, Any], flags: Mapping[str, str]) -> List[str]:
@@ -272,7 +276,7 @@ def _former(spec: DaemonSpec, found: Found) -> Decision:
     _take_away(decision, spec, found, before)
     if decision.reasons:
         decision.problems = outside(spec.path, parse_object(rendered, spec.path), keys)
-        decision.text, decision.forget = render(rendered, spec.path, {"bip": bip}), set()
+        decision.text, decision.forget = render_daemon_json(rendered, spec.path, {"bip": bip}), set()
         decision.reasons += taken
     return decision
 

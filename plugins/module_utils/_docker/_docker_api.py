@@ -205,7 +205,7 @@ def lost_with_a_restart(containers: List[Container], socket_path: str) -> List[s
     return sorted(one.name for one in gone)
 
 
-def _heard(socket_path: str) -> Tuple[Any, Optional[int]]:
+def _request_version(socket_path: str) -> Tuple[Any, Optional[int]]:
     """What dockerd says of its version, or the process id of one that is there and does not listen."""
     deadline = time.monotonic() + _STARTING
     while True:
@@ -220,7 +220,7 @@ def _heard(socket_path: str) -> Tuple[Any, Optional[int]]:
 
 def inspect(host: Host, socket_path: str) -> Docker:
     """Ask dockerd, or its program where it is not running."""
-    version, deaf = _heard(socket_path)
+    version, deaf = _request_version(socket_path)
     if version is None:
         return _silent_one(host, deaf)
     other = _other(version)
@@ -281,7 +281,7 @@ def _other(version: Mapping[str, Any]) -> str:
     return "%s %s" % (components[0].get("Name"), components[0].get("Version"))
 
 
-def foreign(docker: Docker, socket_path: str) -> List[str]:
+def list_foreign_refusals(docker: Docker, socket_path: str) -> List[str]:
     """Why it is none that the collection can work with, in sentences. Pure."""
     if docker.other:
         return [
@@ -297,7 +297,7 @@ def foreign(docker: Docker, socket_path: str) -> List[str]:
     return []
 
 
-def of_snap(docker: Docker) -> List[str]:
+def list_snap_refusals(docker: Docker) -> List[str]:
     """Why its daemon.json is not written, in sentences: it has one elsewhere, and nobody asks it for its judgement. Pure."""
     if not docker.root.startswith(_processes.SNAP):
         return []
@@ -308,7 +308,7 @@ def of_snap(docker: Docker) -> List[str]:
     ]
 
 
-def unseen(docker: Docker, socket_path: str) -> List[str]:
+def list_unseen_refusals(docker: Docker, socket_path: str) -> List[str]:
     """Why nobody may restart it: nobody knows what containers it has. In sentences. Pure."""
     if docker.deaf is not None:
         return [

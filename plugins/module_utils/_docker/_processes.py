@@ -48,12 +48,12 @@ def process(socket_path: str = SOCKET) -> Optional[int]:
     pids = sorted(int(os.path.basename(folder)) for folder in _processes("dockerd"))
     if len(pids) < 2:
         return pids[0] if pids else None
-    holding = [pid for pid in pids if _holds(pid, socket_path)]
+    holding = [pid for pid in pids if _has_socket(pid, socket_path)]
     noted = [pid for pid in pids if str(pid) == _first_line(_PIDFILE)]
     return (holding or noted or pids)[0]
 
 
-def _holds(pid: int, socket_path: str) -> bool:
+def _has_socket(pid: int, socket_path: str) -> bool:
     """Whether a process listens on a socket. Not by asking it, which would start one that systemd starts on demand."""
     wanted = os.path.realpath(socket_path)
     with open("/proc/net/unix", encoding="utf-8", errors="replace") as handle:

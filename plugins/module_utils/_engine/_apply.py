@@ -14,7 +14,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._transac
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._undo import roll_back
 
 
-def apply(host: Host, transaction: Transaction) -> None:
+def apply_transaction(host: Host, transaction: Transaction) -> None:
     """Carry it out, or leave the host as it was and raise OverlayError, which tells what is not."""
     _refuse_missing_devices(host, transaction)
     with Shield() as shield:

@@ -32,14 +32,14 @@ def walk(data: bytes, start: int = 0) -> Iterator[Tuple[int, int, bytes]]:
         start += (length + 3) & ~3
 
 
-def split(data: bytes, start: int = 0) -> List[Raw]:
+def split_attributes(data: bytes, start: int = 0) -> List[Raw]:
     """The attributes from an offset on, in their order."""
     return [(kind & NUMBER, value) for _start, kind, value in walk(data, start)]
 
 
 def by_number(data: bytes, start: int = 0) -> Dict[int, bytes]:
     """The same by number; of repeated ones the last."""
-    return dict(split(data, start))
+    return dict(split_attributes(data, start))
 
 
 def pack(kind: int, value: bytes) -> bytes:

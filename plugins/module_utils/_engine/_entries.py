@@ -35,7 +35,7 @@ _NO_NAME = re.compile(r"[\s/:%\0]|\A\.\.?\Z")
 _MASKS = {str(length): (1 << 32 - length) - 1 for length in range(33)}
 
 
-def listed(
+def list_items(
     sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, spec: Spec[Any], instead: str = "", begin: Any = None
 ) -> Iterator[Tuple[Mapping[str, Any], str]]:
     """Every entry of a section with its state, whether given by plain options or by C(entries).
@@ -104,10 +104,10 @@ class OnDevice(Resource[E]):
         raise NotImplementedError
 
 
-def address_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
+def parse_address(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
     """An IP address in the form the kernel's answers have, or None where the option is not given."""
     value = item.get(option)
-    if value is None or _is_plain(value):
+    if value is None or _is_canonical_ipv4(value):
         return value
     try:
         return str(ipaddress.ip_address(value))
@@ -115,7 +115,7 @@ def address_of(section: str, item: Mapping[str, Any], option: str) -> Optional[s
         raise OverlayError("%s: %s: %r is not an IP address" % (section, option, value)) from None
 
 
-def _is_plain(value: Any) -> bool:
+def _is_canonical_ipv4(value: Any) -> bool:
     """Whether it is an IPv4 address as the kernel's answers have it: most of thousands are, and this is ten times as fast."""
     try:
         return socket.inet_ntoa(socket.inet_aton(value)) == value
@@ -123,7 +123,7 @@ def _is_plain(value: Any) -> bool:
         return False
 
 
-def mac_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
+def parse_mac(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
     """A MAC in the form the kernel's answers have, or None where the option is not given."""
     value = item.get(option)
     if value is None:
@@ -133,10 +133,14 @@ def mac_of(section: str, item: Mapping[str, Any], option: str) -> Optional[str]:
     return str(value).lower()
 
 
-def network_of(section: str, item: Mapping[str, Any], option: str) -> str:
+def parse_network(section: str, item: Mapping[str, Any], option: str) -> str:
     """A network in the form the kernel's answers have."""
     address, _slash, length = str(item[option]).partition("/")
-    if length in _MASKS and _is_plain(address) and not int.from_bytes(socket.inet_aton(address), "big") & _MASKS[length]:
+    if (
+        length in _MASKS
+        and _is_canonical_ipv4(address)
+        and not int.from_bytes(socket.inet_aton(address), "big") & _MASKS[length]
+    ):
         return str(item[option])
     try:
         return str(ipaddress.ip_network(item[option]))
@@ -144,7 +148,7 @@ def network_of(section: str, item: Mapping[str, Any], option: str) -> str:
         raise OverlayError("%s: %s: %r is not a network: %s" % (section, option, item[option], error)) from None
 
 
-def name_of(section: str, item: Mapping[str, Any]) -> str:
+def parse_device_name(section: str, item: Mapping[str, Any]) -> str:
     """The name of a device, of a kind that the kernel takes."""
     name = str(item["name"])
     if not 0 < len(name.encode()) <= _MAX_NAME or _NO_NAME.search(name):

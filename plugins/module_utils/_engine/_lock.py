@@ -23,7 +23,7 @@ def _path() -> str:
     return "/run/agentless-overlay.%d.lock" % os.stat("/proc/self/ns/net").st_ino
 
 
-def _same(handle: int, path: str) -> bool:
+def _is_same_file(handle: int, path: str) -> bool:
     """Whether a path still leads to an open file: who had the lock before us removes it."""
     try:
         return os.fstat(handle).st_ino == os.stat(path).st_ino
@@ -43,7 +43,7 @@ def host_lock(wait: float = WAIT) -> Iterator[None]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _same(handle, path):
+            if _is_same_file(handle, path):
                 break
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
@@ -64,6 +64,6 @@ def host_lock(wait: float = WAIT) -> Iterator[None]:
         yield
     finally:
         # Where somebody has removed the file, another one may have its own there by now.
-        if _same(handle, path):
+        if _is_same_file(handle, path):
             os.unlink(path)
         os.close(handle)

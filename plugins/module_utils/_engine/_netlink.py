@@ -181,7 +181,7 @@ class Session:
 
     def dump(self, message: Message) -> List[Any]:
         """All objects that match, as pyroute2 decodes them."""
-        return self._dump(message, lambda data: _decode(message, data))
+        return self._dump(message, lambda data: _decode_message(message, data))
 
     def rows(
         self,
@@ -250,7 +250,7 @@ class Session:
     def get(self, message: Message) -> Any:
         """One object, or None where the kernel has none."""
         data = self._get(message)
-        return None if data is None else _decode(message, data)
+        return None if data is None else _decode_message(message, data)
 
     def get_raw(self, message: Message) -> Optional[bytes]:
         """Of one object what follows the netlink header, or None where the kernel has none."""
@@ -304,7 +304,7 @@ class Session:
             self._socket = None
 
 
-def _decode(message: Message, data: bytes) -> Any:
+def _decode_message(message: Message, data: bytes) -> Any:
     decoded = message.cls(data)
     decoded.decode()
     return decoded

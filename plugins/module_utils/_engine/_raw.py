@@ -18,12 +18,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._attribu
 Attribute = Tuple[int, bytes]
 
 
-def split(raw: bytes, header: int) -> Tuple[bytes, List[Attribute]]:
+def split_message(raw: bytes, header: int) -> Tuple[bytes, List[Attribute]]:
     """The structure, which has C(header) bytes, and the attributes behind it. Pure."""
     return raw[:header], [(number, value) for _start, number, value in walk(raw, header)]
 
 
-def join(head: bytes, attrs: Iterable[Attribute]) -> bytes:
+def join_message(head: bytes, attrs: Iterable[Attribute]) -> bytes:
     """The same in the other direction. Pure."""
     return head + b"".join([pack(number, value) for number, value in attrs])
 

@@ -95,7 +95,7 @@ class Transaction:
         return ops
 
 
-def parse(resources: Resources, sections: Sections) -> Specs:
+def parse_specs(resources: Resources, sections: Sections) -> Specs:
     """What the options ask of each resource. Pure."""
     specs = {resource.name: resource.parse(sections) for resource in resources}
     for resource in resources:
@@ -103,13 +103,13 @@ def parse(resources: Resources, sections: Sections) -> Specs:
     return specs
 
 
-def parse_for(host: Host, resources: Resources, sections: Sections) -> Specs:
+def parse_host_specs(host: Host, resources: Resources, sections: Sections) -> Specs:
     """The same, of options that this host's kernel can have."""
-    specs = parse(resources, sections)
+    specs = parse_specs(resources, sections)
     for resource in resources:
         adapted = resource.adapt(host, specs[resource.name], sections)
         if adapted is not None:
-            sections, specs = adapted, parse(resources, adapted)
+            sections, specs = adapted, parse_specs(resources, adapted)
     return specs
 
 
@@ -194,7 +194,7 @@ def prepare(
     ordered = [op for batch in order(resources, ops) for op in batch]
     transaction = Transaction(resources, specs, devices, actual, wanted, ordered, effects, None if effects else ops)
     transaction.obstacles = _obstacles(host, transaction, read)
-    problems = [*(_unknown(ordered, known) if known is not None else ()), *transaction.obstacles]
+    problems = [*(_list_unknown_networks(ordered, known) if known is not None else ()), *transaction.obstacles]
     if problems and not tell:
         last = "" if problems[-1].endswith("Nothing was changed") else "\nNothing was changed"
         raise OverlayError("\n".join(dict.fromkeys(problems)) + last)
@@ -215,7 +215,7 @@ def _obstacles(host: Host, transaction: Transaction, read: Set[str]) -> Dict[str
     return problems
 
 
-def _unknown(ops: Sequence[Op[Any]], known: Collection[str]) -> List[str]:
+def _list_unknown_networks(ops: Sequence[Op[Any]], known: Collection[str]) -> List[str]:
     """What would go or change of networks that this inventory does not know. Pure."""
     of: Dict[str, List[str]] = {}
     for op in ops:
@@ -294,7 +294,7 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
         )
     taken = transaction.taken
     ops = [*taken, *transaction.ops]
-    texts = _describe(transaction, ops)
+    texts = _describe_operations(transaction, ops)
     return {
         "changed": transaction.changed,
         "operations": texts[len(taken) :],
@@ -304,7 +304,7 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     }
 
 
-def _describe(transaction: Transaction, ops: Sequence[Op[Any]]) -> List[str]:
+def _describe_operations(transaction: Transaction, ops: Sequence[Op[Any]]) -> List[str]:
     """Operations in words. What a diff says in one line is an entry in words already: of thousands that is felt."""
     plain = {one.name for one in transaction.resources if type(one).show is Resource.show}
     lines: Dict[int, str] = {}

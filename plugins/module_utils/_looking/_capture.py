@@ -17,14 +17,14 @@ _INNER = re.compile(_MAC + " > " + _MAC + r", ethertype [^,]+, length \d+: (.*)"
 _ADDRESSES = re.compile(r"(\S+) > (\S+): (.*)")
 
 
-def expression(peer: str, port: int, vni: int) -> str:
+def make_capture_filter(peer: str, port: int, vni: int) -> str:
     """A filter for packets of a VNI to or from a peer: the VNI is in bytes 12 to 14 behind the start of the UDP header."""
     # For IPv6 libpcap cannot look into UDP; there the header has a fixed 40 bytes in front.
     offset = "ip6[52:4]" if ":" in peer else "udp[12:4]"
     return "udp dst port %d and host %s and %s >> 8 = %d" % (port, peer, offset, vni)
 
 
-def parse(said: str) -> List[Dict[str, Any]]:
+def parse_tcpdump(said: str) -> List[Dict[str, Any]]:
     """tcpdump's lines, two for a packet, as packets from the outside in."""
     packets: List[Dict[str, Any]] = []
     outer = None

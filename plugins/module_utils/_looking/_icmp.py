@@ -32,7 +32,7 @@ _COOKIE = struct.Struct("!8sI")
 T = TypeVar("T")
 
 
-def version_of(address: str) -> int:
+def find_ip_version(address: str) -> int:
     return 6 if ":" in address else 4
 
 
@@ -62,7 +62,7 @@ def ping(pings: Sequence[Ping], rounds: int, wait: float, until_answered: bool) 
     for _round in range(rounds):
         asked = [one for one in pings if not (until_answered and one.times)]
         for version in (4, 6):
-            some = [one for one in asked if version_of(one.address) == version]
+            some = [one for one in asked if find_ip_version(one.address) == version]
             if some:
                 _one_round(some, version, wait)
 
@@ -101,10 +101,10 @@ def _one_round(pings: Sequence[Ping], version: int, wait: float) -> None:
                 failed = True
                 del due[number]
             if number % _BURST == _BURST - 1:
-                _read(sock, version, cookie, due, 0)
+                _read_answers(sock, version, cookie, due, 0)
         deadline = time.monotonic() + wait
         while due and time.monotonic() < deadline:
-            _read(sock, version, cookie, due, deadline - time.monotonic())
+            _read_answers(sock, version, cookie, due, deadline - time.monotonic())
     if failed:
         # An error comes at once where something restarts: it is to have as long as a lost packet.
         time.sleep(max(0.0, began + wait - time.monotonic()))
@@ -133,7 +133,7 @@ def _checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def _read(sock: socket.socket, version: int, cookie: bytes, due: Dict[int, Tuple[Ping, float]], wait: float) -> None:
+def _read_answers(sock: socket.socket, version: int, cookie: bytes, due: Dict[int, Tuple[Ping, float]], wait: float) -> None:
     if not select.select([sock], [], [], max(0.0, wait))[0]:
         return
     while due:
@@ -155,7 +155,7 @@ def _read(sock: socket.socket, version: int, cookie: bytes, due: Dict[int, Tuple
 
 def largest(pings: Sequence[Ping], wait: float) -> List[int]:
     """By bisection and all at once, the largest size of each that is answered, from the smallest ping's to C(size)."""
-    low = [SMALL[version_of(one.address)] for one in pings]
+    low = [SMALL[find_ip_version(one.address)] for one in pings]
     high = [one.size for one in pings]
     while any(high[number] - low[number] > 1 for number in range(len(pings))):
         tried = [

@@ -13,10 +13,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker import _
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._icmp import (
     SMALL,
     Ping,
+    find_ip_version,
     inside,
     largest,
     ping,
-    version_of,
 )
 
 
@@ -60,7 +60,7 @@ def _from(source: str, targets: Sequence[Mapping[str, Any]], wait: float, count:
     jobs = [
         (target, Ping(target["address"], size))
         for target in targets
-        for size in (SMALL[version_of(target["address"])], target["mtu"])
+        for size in (SMALL[find_ip_version(target["address"])], target["mtu"])
     ]
     ping([one for _target, one in jobs], count or 3, wait, until_answered=not count)
     limits: Dict[str, int] = {}

@@ -81,7 +81,7 @@ class Address(Entry):
         return "%s%s dev %s%s" % (self.address, peer, self.device, " for a while" if self.expires else "")
 
 
-def _decode(device: str, raw: bytes) -> Address:
+def _decode_address(device: str, raw: bytes) -> Address:
     family, length, flags, _scope, _index = _HEADER.unpack_from(raw)
     told = _attributes.by_number(raw, _HEADER.size)
     local = told.get(_LOCAL) or told[_ADDRESS]
@@ -133,7 +133,7 @@ def keep_secondaries(devices: Iterable[str]) -> Iterator[None]:
                 handle.write(value)
 
 
-def _told_of(host: Host, index: int) -> List[bytes]:
+def _dump_addresses(host: Host, index: int) -> List[bytes]:
     """What the kernel tells of each address of a device."""
     raws = host.session.dump_raw(Message(RTM_GETADDR, 0, None, raw=_HEADER.pack(0, 0, 0, 0, index)))
     # One that does not know of the filter tells of all.
@@ -145,7 +145,7 @@ def leave_groups(host: Host, index: int) -> None:
 
     The kernel would remember that it has, and refuse to join again on the device that takes its place.
     """
-    for raw in _told_of(host, index):
+    for raw in _dump_addresses(host, index):
         flags = struct.unpack("=I", _attributes.by_number(raw, _HEADER.size).get(_FLAGS, bytes(4)))[0]
         if flags & _AUTOJOIN:
             host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
@@ -156,7 +156,7 @@ def local_addresses(host: Host, device: str) -> List[str]:
     index = host.index(device)
     if index is None:
         return []
-    return [_decode(device, raw).address.partition("/")[0] for raw in _told_of(host, index)]
+    return [_decode_address(device, raw).address.partition("/")[0] for raw in _dump_addresses(host, index)]
 
 
 class Addresses(OnDevice[Address]):
@@ -199,10 +199,10 @@ class Addresses(OnDevice[Address]):
                 continue
             # What was somebody else's keeps what others have on it.
             keeps = device in spec.purge_devices and host.alias(index).endswith(ADOPTED)
-            for raw in _told_of(host, index):
+            for raw in _dump_addresses(host, index):
                 if _is_temporary(raw):
                     continue
-                entry = replace(_decode(device, raw), kept=keeps)
+                entry = replace(_decode_address(device, raw), kept=keeps)
                 if entry.key in spec.present or not _is_kernels(host, entry):
                     found[entry.key] = entry
         return found

@@ -26,7 +26,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Sections,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import Resources, parse
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import Resources, parse_specs
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot_trial
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
     File,
@@ -124,10 +124,10 @@ def _makers() -> Resources:
     return tuple(resource for resource in ORDER if type(resource).shell is not Resource.shell)
 
 
-def parts_of(sections: Sections) -> Parts:
+def parse_boot_parts(sections: Sections) -> Parts:
     """What the script is made from, of options that are not those of the transaction. Pure."""
     makers = _makers()
-    specs = parse(makers, sections)
+    specs = parse_specs(makers, sections)
     return {resource: specs[resource.name] for resource in makers}
 
 
@@ -136,13 +136,13 @@ def _lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
     return [line for resource, present in entries for line in resource.shell(present)]
 
 
-def _script(parts: Parts) -> str:
+def _join_boot_script(parts: Parts) -> str:
     return "\n".join([_HEAD, *_lines(parts), 'exit "$failed"', ""])
 
 
-def script(sections: Sections) -> str:
+def make_boot_script(sections: Sections) -> str:
     """The script that makes what the options ask for, as far as a reboot takes it away. Pure."""
-    return _script(parts_of(sections))
+    return _join_boot_script(parse_boot_parts(sections))
 
 
 def unit(parts: Parts) -> str:
@@ -202,8 +202,8 @@ class Boot(Resource[Union[File, Service]]):
         if not isinstance(spec, BootSpec) or spec.sections is None:
             return
         # Parsed already, unless the script is of other options.
-        spec.parts = parts_of(spec.sections) if spec.sections else {one: specs[one.name] for one in _makers()}
-        made: List[Union[File, Service]] = [File(SCRIPT, _script(spec.parts))]
+        spec.parts = parse_boot_parts(spec.sections) if spec.sections else {one: specs[one.name] for one in _makers()}
+        made: List[Union[File, Service]] = [File(SCRIPT, _join_boot_script(spec.parts))]
         if os.path.isdir(_SYSTEMD):
             made += [File(UNIT_FILE, unit(spec.parts)), Service(UNIT, True, False)]
         spec.present = {entry.key: entry for entry in made}

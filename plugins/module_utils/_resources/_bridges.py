@@ -12,7 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import Bounds, mac_of, name_of, within
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
+    Bounds,
+    parse_device_name,
+    parse_mac,
+    within,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_DELLINK,
@@ -129,9 +134,9 @@ class Bridges(Resource[Bridge]):
         spec: DeviceSpec[Bridge] = DeviceSpec(purge_owned=self.section in sections)
         for item in sections.get(self.section, ()):
             settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
-            name = name_of(self.name, item)
+            name = parse_device_name(self.name, item)
             within(self.name, item, "name", _BOUNDS)
-            entry = Bridge(name, mac_of(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
+            entry = Bridge(name, parse_mac(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
             spec.adopted |= {entry.name} if item.get("adopt") else set()
             spec.add(entry, "present", self.name)
         return spec
@@ -179,7 +184,7 @@ class Bridges(Resource[Bridge]):
                 ports=_ports.read_ports(host, msg["index"]) if name in devices else (),
                 options=_ports.read_options(host, msg["index"]) if name in devices else (),
                 kept=_kept.read_kept(host, name, msg["index"], master=True) if name in devices else None,
-                **_ra.read_settings(name),
+                **_ra.read_ra_settings(name),
             )
             found[entry.key] = entry
         return found
@@ -225,7 +230,7 @@ class Bridges(Resource[Bridge]):
             settings = ["mtu", str(entry.mtu)] if entry.mtu else []
             # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
             lines += [attempt([*change, *settings])] if settings else []
-            lines += [*_ra.shell_lines(entry.name, entry), attempt([*change, "up"])]
+            lines += [*_ra.list_ra_commands(entry.name, entry), attempt([*change, "up"])]
         return lines
 
     @staticmethod
@@ -254,7 +259,7 @@ class Bridges(Resource[Bridge]):
         if entry.kept is not None:
             _kept.put_kept(host, entry.name, entry.kept)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
-        _ra.write_settings(entry.name, entry, op.before)
+        _ra.write_ra_settings(entry.name, entry, op.before)
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
         host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
         if entry.kept is not None:

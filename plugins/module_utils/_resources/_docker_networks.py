@@ -184,7 +184,7 @@ class DockerNetworks(Resource[Entry]):
         found: Dict[Key, Entry] = {KEY: replace(seen, ways={address: _device_to(host, address) for address in sorted(via)})}
         for item in seen.docker.networks if seen.docker is not None else ():
             if _docker_api.LABEL in (item.get("Labels") or {}):
-                entry = _decode(item)
+                entry = _decode_docker_network(item)
                 found[entry.key] = entry
         return found
 
@@ -227,11 +227,13 @@ class DockerNetworks(Resource[Entry]):
     @staticmethod
     def _unfit(docker: _docker_api.Docker) -> List[str]:
         """What is wrong with the Docker of this host itself."""
-        problems = _docker_api.foreign(docker, _docker_api.SOCKET)
+        problems = _docker_api.list_foreign_refusals(docker, _docker_api.SOCKET)
         if problems:
             return problems
         if not docker.running:
-            return _docker_api.unseen(docker, _docker_api.SOCKET) or ["docker_network: dockerd is not running; " + _way_up()]
+            return _docker_api.list_unseen_refusals(docker, _docker_api.SOCKET) or [
+                "docker_network: dockerd is not running; " + _way_up()
+            ]
         if not docker.understood:
             return ["docker: %r is not a version of Docker that this collection understands" % docker.version]
         return [] if docker.has_iptables else [NO_NFTABLES % docker.firewall]
@@ -283,7 +285,7 @@ def _beside(found: Any, entry: DockerNetwork) -> DockerNetwork:
     return replace(entry, options=tuple(sorted({**others, **dict(entry.options)}.items())))
 
 
-def _decode(item: Mapping[str, Any]) -> DockerNetwork:
+def _decode_docker_network(item: Mapping[str, Any]) -> DockerNetwork:
     configs = (item.get("IPAM") or {}).get("Config") or []
     pools = [(config.get("Subnet", ""), config.get("Gateway", ""), config.get("IPRange", "")) for config in configs]
     options = item.get("Options") or {}

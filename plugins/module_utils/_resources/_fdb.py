@@ -17,10 +17,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine import _
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     Bounds,
     OnDevice,
-    address_of,
-    listed,
-    mac_of,
+    list_items,
     need,
+    parse_address,
+    parse_mac,
     within,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -155,8 +155,8 @@ class Fdb(OnDevice[FdbEntry]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[FdbEntry]:
         spec = FdbSpec()
         spec.unknown = {part["device"] for part in sections.get(self.section, ()) if part.get("keep_unicast")}
-        for item, state in listed(sections, self.section, spec):
-            mac, dst = mac_of(self.name, item, "mac"), address_of(self.name, item, "dst")
+        for item, state in list_items(sections, self.section, spec):
+            mac, dst = parse_mac(self.name, item, "mac"), parse_address(self.name, item, "dst")
             need(self.name, item, "dst", dst, state)
             within(self.name, item, "mac", _BOUNDS)
             named = {"port": item.get("port"), "vni": item.get("vni"), "src_vni": None}
@@ -181,7 +181,7 @@ class Fdb(OnDevice[FdbEntry]):
                 # Those of a bridge are the bridge's.
                 if not row["flags"] & NTF_SELF or not _stays(row) or "NDA_LLADDR" not in row:
                     continue
-                entry = _decode(host, device, home, row)
+                entry = _decode_fdb_entry(host, device, home, row)
                 key = entry.key
                 if remote is None or not entry.floods_to(remote) or key in spec.present:
                     found[key] = entry
@@ -243,12 +243,12 @@ def _stays(row: Mapping[str, Any]) -> bool:
     return bool(row["state"] & (NUD_PERMANENT | NUD_NOARP) or row["flags"] & NTF_EXT_LEARNED)
 
 
-def _decode(host: Host, device: str, home: Home, row: Mapping[str, Any]) -> FdbEntry:
+def _decode_fdb_entry(host: Host, device: str, home: Home, row: Mapping[str, Any]) -> FdbEntry:
     via, src_vni, nhid = row.get("NDA_IFINDEX"), row.get("NDA_SRC_VNI"), row.get("NDA_NH_ID")
     raw = b""
     if via or src_vni is not None or nhid or row["state"] != NUD_PERMANENT or row["flags"] != NTF_SELF:
-        head, attrs = _raw.split(row["raw"], _HEADER.size)
-        raw = _raw.join(head, _raw.less(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
+        head, attrs = _raw.split_message(row["raw"], _HEADER.size)
+        raw = _raw.join_message(head, _raw.less(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
     return make_entry(
         FdbEntry,
         device=device,

@@ -140,7 +140,7 @@ class FileSpec(Spec[File]):
     adopted: Set[str] = field(default_factory=set)
 
 
-def foreign(found: Optional[File], wanted: File) -> bool:
+def is_foreign_file(found: Optional[File], wanted: File) -> bool:
     """Whether a file with the name of one of ours is somebody else's. Pure.
 
     One of ours from the time when it did not say so yet is known by its text.
@@ -179,7 +179,7 @@ class Files(Resource[File]):
 
     def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> Iterable[str]:
         for key, entry in spec.present.items():
-            if entry.path not in cast(FileSpec, spec).adopted and foreign(found.get(key), entry):
+            if entry.path not in cast(FileSpec, spec).adopted and is_foreign_file(found.get(key), entry):
                 yield (
                     "files: %s is there and is somebody else's: it does not say that this collection made it. Remove it, or "
                     "set adopt: true (variable overlay_adopt) to replace it" % entry.path

@@ -146,7 +146,7 @@ class Firewall(Resource[Item]):
             # 1.0.6 dies of a set that 1.1 has written.
             why = err.strip() or "it ends with %d, as an older nft than the one that made the table may" % code
             raise OverlayError("firewall: nft cannot list our table (nft list table inet %s): %s" % (TABLE, why))
-        return _nft.listed(out, lambda: host.command(["nft", "-a", "-y", "-s", *_LIST]))
+        return _nft.parse_nft_rules(out, lambda: host.command(["nft", "-a", "-y", "-s", *_LIST]))
 
     @staticmethod
     def _read_iptables(host: Host, family: str, spec: Spec[Item]) -> List[Item]:
@@ -197,7 +197,7 @@ class Firewall(Resource[Item]):
     def shell(self, entries: Iterable[Item]) -> List[str]:
         """All of it at boot, when Docker has not started: it keeps the chain that it finds."""
         rules = [entry for entry in entries if isinstance(entry, Rule)]
-        lines = ["try nft -f - <<'END'", *_nft.script(rules).splitlines(), "END"]
+        lines = ["try nft -f - <<'END'", *_nft.make_nft_script(rules).splitlines(), "END"]
         for number, family in enumerate(("iptables", "ip6tables")):
             chain = sorted(rule.rule for rule in rules if rule.where == "%s %s" % (family, CHAIN))
             if chain:
@@ -230,7 +230,7 @@ class Firewall(Resource[Item]):
                 rules.pop(op.entry.key, None)
             else:
                 rules[op.entry.key] = cast(Rule, op.after)
-        script = _nft.script(rules.values())
+        script = _nft.make_nft_script(rules.values())
         host.command(["nft", "-c", "-f", "-"], script)
         host.command(["nft", "-f", "-"], script)
 

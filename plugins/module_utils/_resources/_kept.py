@@ -48,19 +48,19 @@ def read_raw(host: Host, index: int) -> Optional[bytes]:
 def read_kept(host: Host, name: str, index: int, master: bool = False) -> Kept:
     """What is set on a device, and with C(master) also whose port it is."""
     raw = read_raw(host, index)
-    return decode(name, raw, master) if raw is not None else Kept()
+    return decode_kept(name, raw, master) if raw is not None else Kept()
 
 
-def decode(name: str, raw: bytes, master: bool) -> Kept:
+def decode_kept(name: str, raw: bytes, master: bool) -> Kept:
     flags = _attributes.IFINFO.unpack_from(raw)[3]
     found = _attributes.by_number(raw, _attributes.IFINFO.size)
     asked = (*_VALUES, _IFLA_MASTER) if master else _VALUES
-    names = _attributes.split(found.get(_IFLA_PROP_LIST, b""))
+    names = _attributes.split_attributes(found.get(_IFLA_PROP_LIST, b""))
     return Kept(
         flags=flags & _FLAGS,
         values=tuple((number, found[number]) for number in asked if number in found),
         names=tuple(value for number, value in names if number == _IFLA_ALT_IFNAME),
-        settings=_settings.read_settings(name, _U32.unpack_from(found[_IFLA_MTU])[0]),
+        settings=_settings.read_device_settings(name, _U32.unpack_from(found[_IFLA_MTU])[0]),
     )
 
 
@@ -70,8 +70,8 @@ def put_kept(host: Host, name: str, kept: Kept) -> None:
     raw = read_raw(host, index)
     if raw is None:
         return
-    now = decode(name, raw, master=True)
-    _settings.write_settings(name, kept.settings)
+    now = decode_kept(name, raw, master=True)
+    _settings.write_device_settings(name, kept.settings)
     values = [_attributes.pack(number, value) for number, value in kept.values if dict(now.values).get(number) != value]
     if values or kept.flags != now.flags:
         changed = _attributes.device(index, *values, flags=kept.flags, change=_FLAGS)
@@ -84,4 +84,4 @@ def put_kept(host: Host, name: str, kept: Kept) -> None:
 
 def put_again(name: str, kept: Kept) -> None:
     """The same once the device is up, which gives it an IPv6 MTU."""
-    _settings.write_settings(name, kept.settings)
+    _settings.write_device_settings(name, kept.settings)

@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import address_of, mac_of, name_of, need
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
+    need,
+    parse_address,
+    parse_device_name,
+    parse_mac,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_DELLINK,
@@ -47,9 +52,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     Link,
     decode_link,
     encode_data,
+    list_link_commands,
     must_recreate,
     option_names,
-    shell_lines,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import OPTIONS, RULES, check
 
@@ -74,9 +79,9 @@ class Links(Resource[Link]):
             plain = part.get("entries") is None
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))
             for item in [part] if plain else part["entries"]:
-                name_of(self.name, item)
+                parse_device_name(self.name, item)
                 values = {name: item[name] for name in option_names() if item.get(name) is not None}
-                outer = {name: address_of(self.name, item, name) for name in ("local", "remote", "group")}
+                outer = {name: parse_address(self.name, item, name) for name in ("local", "remote", "group")}
                 check({**item, **outer})
                 outer["remote"] = outer.pop("group") or outer["remote"]
                 values.update((name, value) for name, value in outer.items() if value is not None)
@@ -86,7 +91,7 @@ class Links(Resource[Link]):
                     # What the kernel takes it for, and tells.
                     values["ageing"] = DEFAULT_AGEING
                 if "mac" in values:
-                    values["mac"] = mac_of(self.name, values, "mac")
+                    values["mac"] = parse_mac(self.name, values, "mac")
                 state = item.get("state") or part.get("state") or "present"
                 need(self.name, item, "vni", values.get("vni"), state)
                 if item.get("adopt") or part.get("adopt"):
@@ -253,7 +258,7 @@ class Links(Resource[Link]):
 
     def shell(self, entries: Iterable[Link]) -> List[str]:
         made: List[Op[Link]] = [Op(self.name, None, entry) for entry in entries]
-        return [line for op in _underlays.in_order(made) for line in shell_lines(op.entry)]
+        return [line for op in _underlays.in_order(made) for line in list_link_commands(op.entry)]
 
     @staticmethod
     def _delete(host: Host, name: str) -> None:
@@ -277,7 +282,7 @@ class Links(Resource[Link]):
             changed = before.delta(link)
             data = encode_data(host, link, changed)
             if data:
-                self._set(host, link.name, {}, [_info(data)])
+                self._set(host, link.name, {}, [_encode_link_info(data)])
         kept = link.kept if before is None or before.kept != link.kept else None
         if kept is not None:
             _kept.put_kept(host, link.name, kept)
@@ -288,7 +293,7 @@ class Links(Resource[Link]):
         if link.localbypass is False and (before is None or "localbypass" in changed):
             self._require_localbypass(host, link.name)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
-        _ra.write_settings(link.name, link, op.before)
+        _ra.write_ra_settings(link.name, link, op.before)
         if "up" in changed:
             self._set(host, link.name, {"flags": IFF_UP if link.up else 0, "change": IFF_UP}, [])
         if kept is not None:
@@ -299,7 +304,7 @@ class Links(Resource[Link]):
     def _make(self, host: Host, link: Link, index: int) -> None:
         """Make a device, in the place of one that is there."""
         # Before that is removed: this may find that there is no such underlay device.
-        attrs = [_info(encode_data(host, link)), *self._device(link, ("mac", "mtu"))]
+        attrs = [_encode_link_info(encode_data(host, link)), *self._device(link, ("mac", "mtu"))]
         self._delete(host, link.name)
         make_device(host, link, index, attrs)
 
@@ -360,5 +365,5 @@ def _bare(link: Link) -> Link:
     return replace(link, kept=None, port_kept=None)
 
 
-def _info(data: List[Any]) -> Any:
+def _encode_link_info(data: List[Any]) -> Any:
     return ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]})

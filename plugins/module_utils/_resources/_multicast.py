@@ -41,8 +41,12 @@ def read_groups(host: Host) -> Dict[int, Dict[int, List[Group]]]:
         return {}
     for raw in told:
         bridge = _HEADER.unpack_from(raw)[1]
-        for number, entries in _attributes.split(raw, _HEADER.size):
-            for info in (info for _kind, entry in _attributes.split(entries) for _kind, info in _attributes.split(entry)):
+        for number, entries in _attributes.split_attributes(raw, _HEADER.size):
+            for info in (
+                info
+                for _kind, entry in _attributes.split_attributes(entries)
+                for _kind, info in _attributes.split_attributes(entry)
+            ):
                 if number == _MDB and len(info) >= _ENTRY and info[4]:
                     port = struct.unpack_from("=I", info)[0]
                     found.setdefault(bridge, {}).setdefault(port, []).append(_group(info))
@@ -50,11 +54,11 @@ def read_groups(host: Host) -> Dict[int, Dict[int, List[Group]]]:
 
 
 def _group(info: bytes) -> Group:
-    told = dict(_attributes.split(info, _ENTRY))
+    told = dict(_attributes.split_attributes(info, _ENTRY))
     asked = [(_ASKED[number], value) for number, value in sorted(told.items()) if number in _ASKED]
     if told.get(_SOURCES):
         # Without how long each is still believed.
-        addresses = (_attributes.split(one)[0] for _kind, one in _attributes.split(told[_SOURCES]))
+        addresses = (_attributes.split_attributes(one)[0] for _kind, one in _attributes.split_attributes(told[_SOURCES]))
         sources = (_attributes.nest(1, _attributes.pack(*address)) for address in addresses)
         asked.append((_ASKED_SOURCES, b"".join(sources)))
     return info[:_ENTRY], tuple(asked)

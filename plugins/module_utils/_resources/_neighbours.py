@@ -19,10 +19,10 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
-    address_of,
-    listed,
-    mac_of,
+    list_items,
     need,
+    parse_address,
+    parse_mac,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -107,8 +107,8 @@ class Neighbours(OnDevice[Neighbour]):
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Neighbour]:
         spec: Spec[Neighbour] = Spec()
-        for item, state in listed(sections, self.section, spec):
-            dst, lladdr = address_of(self.name, item, "dst"), mac_of(self.name, item, "lladdr")
+        for item, state in list_items(sections, self.section, spec):
+            dst, lladdr = parse_address(self.name, item, "dst"), parse_mac(self.name, item, "lladdr")
             need(self.name, item, "lladdr", lladdr, state)
             entry = Neighbour(item["device"], dst or "", lladdr or "")
             spec.add(entry, state, self.name)
@@ -133,7 +133,7 @@ class Neighbours(OnDevice[Neighbour]):
                 fields = {"family": socket.AF_UNSPEC, "flags": flags}
                 for row in host.session.rows(Message(RTM_GETNEIGH, 0, ndmsg, fields, [("NDA_IFINDEX", index)]), _ATTRIBUTES):
                     if row["ifindex"] == index and _entered(row):
-                        entry = _decode(device, row)
+                        entry = _decode_neighbour(device, row)
                         found[entry.key] = entry
         return found
 
@@ -184,11 +184,11 @@ def _managed(row: Mapping[str, Any]) -> bool:
     return bool(row.get("NDA_FLAGS_EXT", 0) & NTF_EXT_MANAGED)
 
 
-def _decode(device: str, row: Mapping[str, Any]) -> Neighbour:
+def _decode_neighbour(device: str, row: Mapping[str, Any]) -> Neighbour:
     dst, lladdr, state, flags = row.get("NDA_DST", ""), row.get("NDA_LLADDR", ""), row["state"], row["flags"]
     if state == NUD_PERMANENT and not flags and "NDA_PROTOCOL" not in row and "NDA_FLAGS_EXT" not in row:
         return Neighbour(device, dst, lladdr)
-    head, attrs = _raw.split(row["raw"], _HEADER.size)
+    head, attrs = _raw.split_message(row["raw"], _HEADER.size)
     volatile = [_NDA_CACHEINFO, _NDA_PROBES]
     stays = state & (NUD_PERMANENT | NUD_NOARP)
     if not stays and _managed(row):
@@ -200,5 +200,5 @@ def _decode(device: str, row: Mapping[str, Any]) -> Neighbour:
     # NTF_USE is a request, and NTF_OFFLOADED the driver's word.
     flags &= NTF_PROXY | NTF_EXT_LEARNED | NTF_ROUTER
     family, index = _HEADER.unpack_from(head)[:2]
-    raw = _raw.join(_HEADER.pack(family, index, 0, flags, 0), _raw.less(attrs, volatile))
+    raw = _raw.join_message(_HEADER.pack(family, index, 0, flags, 0), _raw.less(attrs, volatile))
     return Neighbour(device, dst, lladdr, bool(flags & NTF_PROXY), raw, state)

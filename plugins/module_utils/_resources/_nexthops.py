@@ -158,10 +158,10 @@ def supported(host: Host) -> bool:
     return True
 
 
-def plain(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Sequence[Mapping[str, Any]]]:
+def drop_nexthops(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Dict[str, Sequence[Mapping[str, Any]]]:
     """The same sections with plain routes, those for the next boot too. Pure."""
     routes = [{**part, "nexthops": "never"} for part in sections.get("route_entry", ())]
-    boot = [{**part, "sections": part.get("sections") and plain(part["sections"])} for part in sections.get("boot", ())]
+    boot = [{**part, "sections": part.get("sections") and drop_nexthops(part["sections"])} for part in sections.get("boot", ())]
     return {**sections, "route_entry": routes, **({"boot": boot} if "boot" in sections else {})}
 
 
@@ -187,7 +187,7 @@ class Nexthops(OnDevice[Nexthop]):
         more.of_devices = {section: specs[section] for section in ("vxlan_link", "bridge")}
 
     def adapt(self, host: Host, spec: Spec[Nexthop], sections: Sections) -> Optional[Sections]:
-        return plain(sections) if spec.present and not supported(host) else None
+        return drop_nexthops(sections) if spec.present and not supported(host) else None
 
     @staticmethod
     def of(routes: Iterable[Any]) -> Dict[Key, Nexthop]:
@@ -218,7 +218,7 @@ class Nexthops(OnDevice[Nexthop]):
         found: Dict[Key, Nexthop] = {}
         host.nexthops.clear()
         for row in rows:
-            entry = _decode(singles, row)
+            entry = _decode_nexthop(singles, row)
             over = tuple([device for _number, device in entry.members]) or (entry.device or "",)
             host.nexthops[entry.number] = (over, entry.gateway, entry.onlink)
             ours = entry.protocol == ROUTE_PROTOCOL and not entry.raw and (spec.purge_owned or entry.device in near)
@@ -301,7 +301,7 @@ class Nexthops(OnDevice[Nexthop]):
         return self.owned(entry) and (spec.purge_owned or super().extra(entry, spec))
 
     def apply(self, host: Host, ops: Sequence[Op[Nexthop]]) -> List[Failure]:
-        return _onlink.apply(host, ops, self.message, self.excuses)
+        return _onlink.apply_routes(host, ops, self.message, self.excuses)
 
     def excuses(self, op: Op[Nexthop], error: NetlinkError) -> bool:
         # A bridge with another port that is up has lost nothing, and who lost one need not be the first to put it back.
@@ -319,8 +319,8 @@ class Nexthops(OnDevice[Nexthop]):
         flags = NLM_F_CREATE | (NLM_F_REPLACE if op.before is not None else NLM_F_EXCL)
         index = host.index(entry.device) or 0 if entry.device else 0
         if entry.raw:
-            head, told = _raw.split(entry.raw, _HEADER.size)
-            raw = _raw.join(head, _raw.put(told, _NHA_OIF, struct.pack("=I", index)))
+            head, told = _raw.split_message(entry.raw, _HEADER.size)
+            raw = _raw.join_message(head, _raw.put(told, _NHA_OIF, struct.pack("=I", index)))
             return Message(RTM_NEWNEXTHOP, flags, None, raw=raw)
         fields = {
             "family": socket.AF_INET6 if ":" in entry.gateway else socket.AF_INET,
@@ -349,7 +349,7 @@ def _named_by_others(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) ->
         )
     request = Message(RTM_GETNEXTHOP, 0, nhmsg, {}, [("NHA_GROUPS", True)])
     for row in host.session.rows(request, _ATTRIBUTES, lambda row: "NHA_GROUP" in row):
-        group = _decode({}, row)
+        group = _decode_nexthop({}, row)
         for number in sorted({number for number, _device in group.members} & set(its)):
             one = its[number]
             yield (
@@ -359,15 +359,15 @@ def _named_by_others(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) ->
             ) % (one.number, one.gateway, one.device, group.number)
 
 
-def _decode(singles: Mapping[int, str], row: Mapping[str, Any]) -> Nexthop:
+def _decode_nexthop(singles: Mapping[int, str], row: Mapping[str, Any]) -> Nexthop:
     """A row of a dump; C(singles) are the devices of those that have one, by number."""
     number, gateway, protocol = row["NHA_ID"], row.get("NHA_GATEWAY", ""), row["protocol"]
     device, onlink = singles.get(number), bool(row["flags"] & RTNH_F_ONLINK)
     if protocol == ROUTE_PROTOCOL and device and gateway and "NHA_ENCAP_TYPE" not in row:
         return make_entry(Nexthop, number=number, device=device, gateway=gateway, onlink=onlink)
-    head, attrs = _raw.split(row["raw"], _HEADER.size)
+    head, attrs = _raw.split_message(row["raw"], _HEADER.size)
     family, _scope, protocol, _resvd, flags = _HEADER.unpack(head)
-    raw = _raw.join(_HEADER.pack(family, 0, protocol, 0, flags & RTNH_F_ONLINK), _raw.only(attrs, _TAKEN))
+    raw = _raw.join_message(_HEADER.pack(family, 0, protocol, 0, flags & RTNH_F_ONLINK), _raw.only(attrs, _TAKEN))
     group = bytes(_raw.get(attrs, _NHA_GROUP))
     ids = [member[0] for member in _MEMBER.iter_unpack(group)] if "NHA_GROUP" in row else []
     members = tuple([(one, singles.get(one, "")) for one in ids])

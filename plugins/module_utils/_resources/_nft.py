@@ -30,7 +30,7 @@ class _Strange(Exception):
     """Something that no rule of ours has."""
 
 
-def listed(text: str, printed: Callable[[], str]) -> List[Rule]:
+def parse_nft_rules(text: str, printed: Callable[[], str]) -> List[Rule]:
     """The rules of our table.
 
     @param text: what C(nft -j -s list table) says
@@ -49,7 +49,7 @@ def listed(text: str, printed: Callable[[], str]) -> List[Rule]:
         if kind == "metainfo":
             continue
         try:
-            rules += _KINDS.get(kind, _strange)(value)
+            rules += _KINDS.get(kind, _refuse_strange)(value)
         except _Strange:
             lines = _by_handle(printed()) if lines is None else lines
             where = "nft chain %s" % value["chain"] if kind == "rule" else "nft %s %s" % (kind, value["name"])
@@ -70,18 +70,18 @@ def _numbered(rules: List[Rule]) -> List[Rule]:
     return rules
 
 
-def _strange(value: Mapping[str, Any]) -> List[Rule]:
+def _refuse_strange(value: Mapping[str, Any]) -> List[Rule]:
     raise _Strange
 
 
-def _table(value: Mapping[str, Any]) -> List[Rule]:
+def _read_nft_table(value: Mapping[str, Any]) -> List[Rule]:
     """Nothing, unless it has flags: a dormant table does nothing at all."""
     if set(value) - _NAMES:
         raise _Strange
     return []
 
 
-def _chain(value: Mapping[str, Any]) -> List[Rule]:
+def _read_nft_chain(value: Mapping[str, Any]) -> List[Rule]:
     where = "nft chain %s" % value["name"]
     more = set(value) - _NAMES
     if more == {"type", "hook", "prio", "policy"}:
@@ -91,14 +91,14 @@ def _chain(value: Mapping[str, Any]) -> List[Rule]:
     return [Rule(where, "")]
 
 
-def _set(value: Mapping[str, Any]) -> List[Rule]:
+def _read_nft_set(value: Mapping[str, Any]) -> List[Rule]:
     if set(value) - _NAMES - {"type", "elem"} or not isinstance(value["type"], str):
         raise _Strange
     where = "nft set %s" % value["name"]
-    return [Rule(where, "type %s" % value["type"])] + [Rule(where, _element(one)) for one in value.get("elem", ())]
+    return [Rule(where, "type %s" % value["type"])] + [Rule(where, _write_element(one)) for one in value.get("elem", ())]
 
 
-def _element(value: Any) -> str:
+def _write_element(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and set(value) == {"prefix"}:
@@ -106,16 +106,16 @@ def _element(value: Any) -> str:
     raise _Strange
 
 
-def _rule(value: Mapping[str, Any]) -> List[Rule]:
+def _read_nft_rule(value: Mapping[str, Any]) -> List[Rule]:
     if set(value) - _NAMES != {"expr"}:
         raise _Strange
     words = []
     for statement in value["expr"]:
         ((kind, inside),) = statement.items()
         if kind == "match":
-            words.append(_match(inside))
+            words.append(_write_match(inside))
         elif kind in ("snat", "dnat"):
-            words.append(_nat(kind, inside))
+            words.append(_write_nat(kind, inside))
         elif kind in _PLAIN and (inside is None or kind == "counter" and isinstance(inside, dict)):
             words.append(kind)
         else:
@@ -123,7 +123,7 @@ def _rule(value: Mapping[str, Any]) -> List[Rule]:
     return [Rule("nft chain %s" % value["chain"], " ".join(words))]
 
 
-def _match(value: Mapping[str, Any]) -> str:
+def _write_match(value: Mapping[str, Any]) -> str:
     ((kind, left),) = value["left"].items() if isinstance(value["left"], dict) else (("", {}),)
     right: Any = value["right"]
     if kind == "payload" and set(left) == {"protocol", "field"}:
@@ -139,10 +139,10 @@ def _match(value: Mapping[str, Any]) -> str:
     if value["op"] not in ("==", "!="):
         raise _Strange
     words = [name] + (["!="] if value["op"] == "!=" else [])
-    return " ".join(words + [str(right) if isinstance(right, (str, int)) else _element(right)])
+    return " ".join(words + [str(right) if isinstance(right, (str, int)) else _write_element(right)])
 
 
-def _nat(kind: str, value: Any) -> str:
+def _write_nat(kind: str, value: Any) -> str:
     if not isinstance(value, dict) or set(value) - {"family", "addr", "port"} or not isinstance(value.get("addr"), str):
         raise _Strange
     address = value["addr"]
@@ -153,10 +153,10 @@ def _nat(kind: str, value: Any) -> str:
 
 
 _KINDS: Dict[str, Callable[[Mapping[str, Any]], List[Rule]]] = {
-    "table": _table,
-    "chain": _chain,
-    "set": _set,
-    "rule": _rule,
+    "table": _read_nft_table,
+    "chain": _read_nft_chain,
+    "set": _read_nft_set,
+    "rule": _read_nft_rule,
 }
 
 
@@ -186,12 +186,12 @@ def _by_handle(text: str) -> Dict[int, str]:
         for line in block:
             rule, _hash, handle = line.rpartition(" # handle ")
             if handle.isdigit():
-                found[int(handle)] = rule if line is not block[0] else _body(block)
+                found[int(handle)] = rule if line is not block[0] else _join_body(block)
     found[_OF_THE_TABLE] = _in_braces(plain)
     return found
 
 
-def _body(block: List[str]) -> str:
+def _join_body(block: List[str]) -> str:
     # A chain's rules are objects of their own.
     return _in_braces([line for line in block[1:-1] if " # handle " not in line])
 
@@ -202,7 +202,7 @@ def _in_braces(lines: List[str]) -> str:
     return "{ %s }" % re.sub(r"(?<=[{,]);|;(?= })", "", text) if text else ""
 
 
-def script(rules: Iterable[Rule]) -> str:
+def make_nft_script(rules: Iterable[Rule]) -> str:
     """What makes nft replace our table as a whole, in one transaction of the kernel's."""
     text = "table inet %s\ndelete table inet %s\n" % (TABLE, TABLE)
     blocks: Dict[str, List[Rule]] = {}

@@ -34,7 +34,7 @@ _MAIN, _UNICAST = 254, 1
 _METRIC = 0x9D9D9D9D
 
 
-def apply(
+def apply_routes(
     host: Host,
     ops: Sequence[Op[Any]],
     message: Callable[[Host, Op[Any]], Message],

@@ -56,25 +56,25 @@ class Port:
     groups: Tuple[_multicast.Group, ...] = ()
 
 
-def _info(raw: bytes) -> Dict[int, bytes]:
+def _read_link_info(raw: bytes) -> Dict[int, bytes]:
     found = _attributes.by_number(raw, _attributes.IFINFO.size)
     return _attributes.by_number(found.get(_IFLA_LINKINFO, b""))
 
 
-def _values(data: bytes, numbers: Iterable[int]) -> Values:
+def _pick_values(data: bytes, numbers: Iterable[int]) -> Values:
     found = _attributes.by_number(data)
     return tuple((number, found[number]) for number in numbers if number in found)
 
 
 def flags_of(raw: bytes) -> Values:
     """What is set on a port of a bridge, from what the kernel tells of its device."""
-    info = _info(raw)
-    return _values(info.get(_PORT_DATA, b""), _PORT) if info.get(_PORT_KIND, b"").rstrip(b"\0") == b"bridge" else ()
+    info = _read_link_info(raw)
+    return _pick_values(info.get(_PORT_DATA, b""), _PORT) if info.get(_PORT_KIND, b"").rstrip(b"\0") == b"bridge" else ()
 
 
 def options_of(raw: bytes) -> Values:
     """What is set on a bridge, from what the kernel tells of it."""
-    return _values(_info(raw).get(_DATA, b""), (*_BRIDGE, _VLAN_FILTERING))
+    return _pick_values(_read_link_info(raw).get(_DATA, b""), (*_BRIDGE, _VLAN_FILTERING))
 
 
 def read_options(host: Host, index: int) -> Values:
@@ -88,7 +88,7 @@ def read_port(host: Host, device: int) -> Optional[Port]:
     if raw is None or not flags_of(raw):
         return None
     master = struct.unpack("=I", _attributes.by_number(raw, _attributes.IFINFO.size)[_IFLA_MASTER])[0]
-    found = _read(host, master, [raw])
+    found = _read_each_port(host, master, [raw])
     return found[0] if found else None
 
 
@@ -97,10 +97,10 @@ def read_ports(host: Host, index: int) -> Tuple[Port, ...]:
     asked = _attributes.device(0, _attributes.pack(_IFLA_MASTER, struct.pack("=I", index)))
     ports = host.session.dump_raw(Message(RTM_GETLINK, 0, None, raw=asked))
     own = _kept.read_raw(host, index)
-    return tuple(_read(host, index, ([own] if own is not None else []) + ports))
+    return tuple(_read_each_port(host, index, ([own] if own is not None else []) + ports))
 
 
-def _read(host: Host, bridge: int, devices: Sequence[bytes]) -> List[Port]:
+def _read_each_port(host: Host, bridge: int, devices: Sequence[bytes]) -> List[Port]:
     """What is set on devices as ports of a bridge, one of which may be the bridge itself."""
     found: Dict[int, Tuple[str, Values]] = {}
     own = set()
@@ -137,17 +137,19 @@ def put_options(host: Host, index: int, options: Values) -> None:
     now = dict(read_options(host, index))
     differing = [(number, value) for number, value in options if now.get(number) != value]
     for last in (False, True):
-        _set(host, index, b"bridge", (_KIND, _DATA), [one for one in differing if (one[0] == _VLAN_FILTERING) is last])
+        _write_link_data(
+            host, index, b"bridge", (_KIND, _DATA), [one for one in differing if (one[0] == _VLAN_FILTERING) is last]
+        )
 
 
 def put_flags(host: Host, index: int, flags: Values) -> None:
     """Give a port the flags that it had; only those that differ, as others the kernel may not know or may pin."""
     raw = _kept.read_raw(host, index)
     now = dict(flags_of(raw)) if raw is not None else {}
-    _set(host, index, b"bridge", (_PORT_KIND, _PORT_DATA), [one for one in flags if now.get(one[0]) != one[1]])
+    _write_link_data(host, index, b"bridge", (_PORT_KIND, _PORT_DATA), [one for one in flags if now.get(one[0]) != one[1]])
 
 
-def _set(host: Host, index: int, kind: bytes, numbers: Tuple[int, int], values: Sequence[Raw]) -> None:
+def _write_link_data(host: Host, index: int, kind: bytes, numbers: Tuple[int, int], values: Sequence[Raw]) -> None:
     if not values:
         return
     data = _attributes.nest(numbers[1], *(_attributes.pack(*one) for one in values))

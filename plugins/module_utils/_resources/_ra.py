@@ -24,9 +24,9 @@ _NEIGHBOURS = "/proc/sys/net/ipv6/neigh/%s/%s"
 _TIMES = {"base_reachable_time_ms": 30000, "retrans_time_ms": 1000}
 
 
-def read_settings(device: str) -> Dict[str, Any]:
+def read_ra_settings(device: str) -> Dict[str, Any]:
     """The settings of a device; None where it has no IPv6: the kernel has not, or its MTU is too small."""
-    return {option: _read(_FILE % (device, option)) for option in OPTIONS}
+    return {option: _read_integer(_FILE % (device, option)) for option in OPTIONS}
 
 
 def differs(found: Optional[int], wanted: Optional[int]) -> bool:
@@ -34,9 +34,9 @@ def differs(found: Optional[int], wanted: Optional[int]) -> bool:
     return wanted is not None and wanted != (found or 0)
 
 
-def write_settings(device: str, entry: Any, before: Any) -> None:
+def write_ra_settings(device: str, entry: Any, before: Any) -> None:
     """Give a device the settings that its entry has, where it has others; C(before) is it as it was found, or None."""
-    found = read_settings(device)
+    found = read_ra_settings(device)
     for option in OPTIONS:
         wanted = getattr(entry, option)
         if not differs(found[option], wanted):
@@ -52,7 +52,7 @@ def write_settings(device: str, entry: Any, before: Any) -> None:
             handle.write(str(wanted))
 
 
-def shell_lines(device: str, entry: Any) -> List[str]:
+def list_ra_commands(device: str, entry: Any) -> List[str]:
     """The lines of the boot script that do the same. Pure."""
     given = ((option, getattr(entry, option)) for option in OPTIONS)
     return ["ipv6 %s" % words([device, option, str(value)]) for option, value in given if value is not None]
@@ -60,17 +60,17 @@ def shell_lines(device: str, entry: Any) -> List[str]:
 
 def _forget_advertised(device: str, mtu: Optional[int]) -> None:
     """Give back its own values to what else an advertisement sets: hop limit, MTU, and how long neighbours are believed."""
-    values = {_FILE % (device, "hop_limit"): _read(_FILE % ("default", "hop_limit")), _FILE % (device, "mtu"): mtu}
+    values = {_FILE % (device, "hop_limit"): _read_integer(_FILE % ("default", "hop_limit")), _FILE % (device, "mtu"): mtu}
     for name, kernels in _TIMES.items():
-        default = _read(_NEIGHBOURS % ("default", name))
+        default = _read_integer(_NEIGHBOURS % ("default", name))
         values[_NEIGHBOURS % (device, name)] = kernels if default is None else default
     for path, value in values.items():
-        if value is not None and _read(path) not in (None, value):
+        if value is not None and _read_integer(path) not in (None, value):
             with open(path, "w", encoding="ascii") as handle:
                 handle.write(str(value))
 
 
-def _read(path: str) -> Optional[int]:
+def _read_integer(path: str) -> Optional[int]:
     try:
         with open(path, encoding="ascii") as handle:
             return int(handle.read())

@@ -199,7 +199,7 @@ def decode_route(host: Host, row: Mapping[str, Any]) -> Route:
     return (
         route
         if route.ours and "RTA_METRICS" not in row
-        else replace(route, raw=_told(row["raw"], bool(number)), expires=expires_in(row))
+        else replace(route, raw=_copy_route(row["raw"], bool(number)), expires=expires_in(row))
     )
 
 
@@ -214,7 +214,9 @@ def expires_in(row: Mapping[str, Any]) -> int:
 
 def hops_of(row: Mapping[str, Any]) -> List[int]:
     """The interface indexes of a row's several next hops."""
-    return [_HOP.unpack_from(hop)[3] for hop in _each_hop(_raw.get(_raw.split(row["raw"], _HEADER.size)[1], _MULTIPATH))]
+    return [
+        _HOP.unpack_from(hop)[3] for hop in _each_hop(_raw.get(_raw.split_message(row["raw"], _HEADER.size)[1], _MULTIPATH))
+    ]
 
 
 def _each_hop(data: bytes) -> List[bytes]:
@@ -226,9 +228,9 @@ def _each_hop(data: bytes) -> List[bytes]:
     return found
 
 
-def _told(raw: bytes, by_number: bool) -> bytes:
+def _copy_route(raw: bytes, by_number: bool) -> bytes:
     """What a dump told of a route, as the kernel takes it."""
-    head, attrs = _raw.split(raw, _HEADER.size)
+    head, attrs = _raw.split_message(raw, _HEADER.size)
     fields = _HEADER.unpack(head)
     # Whether it is dead, offloaded and so on is the kernel's to say.
     flags = 0 if by_number else fields[8] & (RTNH_F_ONLINK | _RTNH_F_PERVASIVE)
@@ -237,7 +239,7 @@ def _told(raw: bytes, by_number: bool) -> bytes:
         bytes([*hop[:2], hop[2] & (RTNH_F_ONLINK | _RTNH_F_PERVASIVE), *hop[3:]])
         for hop in _each_hop(_raw.get(attrs, _MULTIPATH))
     )
-    return _raw.join(_HEADER.pack(*fields[:8], flags), _raw.put(attrs, _MULTIPATH, hops))
+    return _raw.join_message(_HEADER.pack(*fields[:8], flags), _raw.put(attrs, _MULTIPATH, hops))
 
 
 def encode_route(host: Host, op: Op[Route]) -> Message:
@@ -251,11 +253,11 @@ def encode_route(host: Host, op: Op[Route]) -> Message:
         flags = NLM_F_CREATE | (NLM_F_REPLACE if op.before is not None else how)
     index = host.index(entry.device) if entry.device else None
     if entry.raw:
-        head, told = _raw.split(entry.raw, _HEADER.size)
+        head, told = _raw.split_message(entry.raw, _HEADER.size)
         told = _raw.put(told, _OIF, struct.pack("=I", index or 0))
         if entry.expires and op.after is not None:
             told.append((_EXPIRES, struct.pack("=I", entry.expires)))
-        return Message(kind, flags, None, raw=_raw.join(head, told))
+        return Message(kind, flags, None, raw=_raw.join_message(head, told))
     address, length = entry.dst.split("/")
     fields = {
         "family": socket.AF_INET6 if ":" in address else socket.AF_INET,

@@ -14,11 +14,11 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     Bounds,
     OnDevice,
-    address_of,
     few,
-    listed,
-    network_of,
+    list_items,
     one_family,
+    parse_address,
+    parse_network,
     within,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -59,7 +59,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._rout
     hops_of,
     slot_of,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._slots import by_slot, in_place, join
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._slots import by_slot, in_place, join_slots
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._sources import leans, left_without, sources_of
 
 __all__ = ["TABLE_MAIN", "Route", "Routes"]
@@ -139,10 +139,10 @@ class Routes(OnDevice[Route]):
             adopts[0] = bool(part.get("adopt"))
             numbers.begin(part)
 
-        for item, state in listed(sections, self.section, reach, "gateway", begin):
-            dst, gateway = network_of(self.name, item, "dst"), address_of(self.name, item, "gateway")
+        for item, state in list_items(sections, self.section, reach, "gateway", begin):
+            dst, gateway = parse_network(self.name, item, "dst"), parse_address(self.name, item, "gateway")
             onlink = bool(item.get("onlink"))
-            src = address_of(self.name, item, "src") if item.get("src") else None
+            src = parse_address(self.name, item, "src") if item.get("src") else None
             within(self.name, item, "dst", _BOUNDS)
             if src or (":" in (gateway or "")) != (":" in dst):
                 one_family(self.name, item, "dst", "gateway", "src")
@@ -258,7 +258,7 @@ class Routes(OnDevice[Route]):
     def diff(self, found: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
         ops = [op for op in super().diff(found, wanted) if op.after is None or not op.after.automatic or op.after.trailing]
-        return in_place(join(ops), wanted) if ops else ops
+        return in_place(join_slots(ops), wanted) if ops else ops
 
     def owned(self, entry: Route) -> bool:
         return entry.ours
@@ -292,7 +292,7 @@ class Routes(OnDevice[Route]):
         return batch("ip", ("route replace %s" % one for one in plain))
 
     def apply(self, host: Host, ops: Sequence[Op[Route]]) -> List[Failure]:
-        return _onlink.apply(host, ops, self.message, self.excuses)
+        return _onlink.apply_routes(host, ops, self.message, self.excuses)
 
     @staticmethod
     def message(host: Host, op: Op[Route]) -> Message:

@@ -72,7 +72,7 @@ def endpoint_of(network: str, name: str) -> str:
     return "ao" + hashlib.sha256(("%s\0%s" % (network, name)).encode()).hexdigest()[:10]
 
 
-def script(entry: Sandbox) -> List[List[str]]:
+def list_sandbox_commands(entry: Sandbox) -> List[List[str]]:
     """The commands that make a sandbox from nothing."""
     inside, peer = ["ip", "-n", entry.name], entry.endpoint + "p"
     return [
@@ -189,7 +189,7 @@ class Sandboxes(Resource[Sandbox]):
                     # One with no device inside is somebody's who was interrupted.
                     if op.before is not None:
                         self._remove(host, op.before)
-                    for command in script(op.after):
+                    for command in list_sandbox_commands(op.after):
                         host.command(command)
                 else:
                     self._mend(host, op.before, op.after)
@@ -202,7 +202,7 @@ class Sandboxes(Resource[Sandbox]):
         for entry in entries:
             # A namespace by hand goes with a reboot as a whole, and comes back as a whole.
             there = "ip link show dev %s >/dev/null 2>&1" % words([entry.endpoint])
-            lines += ["if ! %s; then" % there, *("  " + attempt(command) for command in script(entry)), "fi"]
+            lines += ["if ! %s; then" % there, *("  " + attempt(command) for command in list_sandbox_commands(entry)), "fi"]
         return lines
 
     @staticmethod

@@ -26,11 +26,11 @@ _NOT_HERE = ("ipv6/conf/accept_ra", "ipv6/conf/autoconf", "ipv4/conf/mc_forwardi
 _FIRST = ("ipv6/conf/stable_secret",)
 
 
-def read_settings(device: str, mtu: int) -> Settings:
+def read_device_settings(device: str, mtu: int) -> Settings:
     """Those in which a device is not as the host's defaults are; all of them where it does not show its defaults."""
     found = []
     for folder in _FOLDERS:
-        default, own = _values(folder, "default"), _values(folder, device)
+        default, own = _read_values(folder, "default"), _read_values(folder, device)
         for name, value in own.items():
             setting = "%s/%s" % (folder, name)
             # The same in other units, and coarser.
@@ -43,12 +43,12 @@ def read_settings(device: str, mtu: int) -> Settings:
     return tuple(sorted(found, key=lambda one: (one[0] not in _FIRST, one[0])))
 
 
-def write_settings(device: str, settings: Settings) -> None:
+def write_device_settings(device: str, settings: Settings) -> None:
     """Give a device those that it has otherwise."""
     for setting, value in settings:
         folder, _slash, name = setting.rpartition("/")
         path = os.path.join(_ROOT, folder, device, name)
-        if _value(path) in (None, value):
+        if _read_value(path) in (None, value):
             continue
         with open(path, "w", encoding="ascii") as handle:
             handle.write(value)
@@ -68,24 +68,24 @@ def keep_mtu6(host: Host, device: str, before: Any, entry: Any) -> None:
     if before is None or entry.mtu6 is None or entry.mtu6 == (entry.mtu if host.rolling_back else before.mtu):
         return
     if IPV6_MTU <= entry.mtu6 <= (entry.mtu or 0):
-        write_settings(device, (("ipv6/conf/mtu", str(entry.mtu6)),))
+        write_device_settings(device, (("ipv6/conf/mtu", str(entry.mtu6)),))
 
 
 def read_setting(folder: str, device: str, name: str) -> Optional[str]:
-    return _value(os.path.join(_ROOT, folder, device, name))
+    return _read_value(os.path.join(_ROOT, folder, device, name))
 
 
-def _values(folder: str, device: str) -> Dict[str, str]:
+def _read_values(folder: str, device: str) -> Dict[str, str]:
     path = os.path.join(_ROOT, folder, device)
     try:
         names = sorted(os.listdir(path))
     except FileNotFoundError:
         return {}
-    found = {name: _value(os.path.join(path, name)) for name in names}
+    found = {name: _read_value(os.path.join(path, name)) for name in names}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _value(path: str) -> Optional[str]:
+def _read_value(path: str) -> Optional[str]:
     """None where there is none: not there, or not set, which is an error to the kernel."""
     try:
         with open(path, encoding="ascii") as handle:

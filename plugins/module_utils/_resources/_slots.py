@@ -13,7 +13,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._route import Route
 
 
-def join(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
+def join_slots(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
     """What goes and what comes in one slot: of IPv4 one replacement, of IPv6 the one before the other. Pure.
 
     IPv6 routes not beside each other: the kernel would replace the one that it finds first, or make one route of both.

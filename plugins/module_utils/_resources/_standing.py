@@ -43,7 +43,7 @@ def standing(host: Host, section: str, effects: Effects, devices: Mapping[str, i
     found = [
         *_on_top(going, links, effects.removed),
         *_programs(going, links),
-        *_unknown(going, links),
+        *_find_lost_options(going, links),
         *_queues(host, going),
         *_groups(host, going, links),
         *_hooks(host, going),
@@ -100,7 +100,7 @@ def _programs(going: Mapping[int, str], links: _Links) -> _Found:
             yield index, "an XDP program is attached to it", "ip link set dev %s xdp off" % name
 
 
-def _unknown(going: Mapping[int, str], links: _Links) -> _Found:
+def _find_lost_options(going: Mapping[int, str], links: _Links) -> _Found:
     for index, name in going.items():
         info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
         if _kind(links, index) != "vxlan":

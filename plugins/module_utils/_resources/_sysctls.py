@@ -37,7 +37,7 @@ _UNLESS_DOCKER = [
 ]
 
 
-def parts_of(name: str) -> List[str]:
+def split_setting_name(name: str) -> List[str]:
     """The folders and the file below /proc/sys that a name means, by the rule of sysctl(8) and sysctl.d(5).
 
     Its first separator decides: after a slash dots are dots; after a dot a slash stands for a dot, as in
@@ -47,7 +47,7 @@ def parts_of(name: str) -> List[str]:
     return name.split("/") if first == "/" else [part.replace("/", ".") for part in name.split(".")]
 
 
-def name_of(parts: Sequence[str]) -> str:
+def join_setting_name(parts: Sequence[str]) -> str:
     """The name of a setting, with dots, as people write it."""
     return ".".join(part.replace(".", "/") for part in parts)
 
@@ -65,21 +65,21 @@ class Sysctl(Entry):
 
     @property
     def path(self) -> str:
-        return "/proc/sys/" + "/".join(parts_of(self.name))
+        return "/proc/sys/" + "/".join(split_setting_name(self.name))
 
     def __str__(self) -> str:
         return "%s = %s" % (self.name, self.value)
 
 
-def _plain(value: str) -> str:
+def _join_fields(value: str) -> str:
     """A value of several numbers, which the kernel tells with tabs between them, as people write it."""
     return " ".join(value.split())
 
 
-def _read(entry: Sysctl) -> Optional[str]:
+def _read_sysctl(entry: Sysctl) -> Optional[str]:
     try:
         with open(entry.path, encoding="ascii") as handle:
-            return _plain(handle.read())
+            return _join_fields(handle.read())
     except OSError:
         return None
 
@@ -97,14 +97,14 @@ class Sysctls(Resource[Sysctl]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sysctl]:
         spec: Spec[Sysctl] = Spec()
         for item in sections.get(self.section, ()):
-            parts = parts_of(item["name"])
+            parts = split_setting_name(item["name"])
             if len(parts) < 2 or not {"", ".", ".."}.isdisjoint(parts):
                 raise OverlayError("sysctl: %r is not the name of a setting, such as net.ipv4.ip_forward" % item["name"])
-            spec.add(Sysctl(name_of(parts), _plain(str(item["value"]))), "present", self.name)
+            spec.add(Sysctl(join_setting_name(parts), _join_fields(str(item["value"]))), "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[Sysctl], devices: Set[str]) -> Dict[Key, Sysctl]:
-        values = ((entry.name, _read(entry)) for entry in spec.present.values())
+        values = ((entry.name, _read_sysctl(entry)) for entry in spec.present.values())
         return {(name,): Sysctl(name, value) for name, value in values if value is not None}
 
     def obstacles(
@@ -128,8 +128,8 @@ class Sysctls(Resource[Sysctl]):
             if host.carries_mark(index):
                 # From a container: a route that goes with this run.
                 continue
-            name = name_of(["net", "ipv6", "conf", host.name(index), "accept_ra"])
-            if _read(Sysctl(name, "")) == "1":
+            name = join_setting_name(["net", "ipv6", "conf", host.name(index), "accept_ra"])
+            if _read_sysctl(Sysctl(name, "")) == "1":
                 yield (
                     "sysctl: this host has its IPv6 default route from router advertisements, which forwarding would "
                     "switch off. Set %s to 2, and keep it so in /etc/sysctl.d" % name

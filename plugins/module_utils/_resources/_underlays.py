@@ -39,7 +39,7 @@ def too_large(host: Host, found: Mapping[Key, Link], wanted: Mapping[Key, Link])
         there = found.get(key)
         if not link.dev or not link.mtu or there is not None and there.mtu == link.mtu and not must_recreate(there, link):
             continue
-        below = _mtu(host, link.dev) if (link.dev,) not in wanted else wanted[link.dev,].mtu
+        below = _read_device_mtu(host, link.dev) if (link.dev,) not in wanted else wanted[link.dev,].mtu
         most = below - _HEADROOM[link.tunnel[2]] if below else None
         if most is not None and link.mtu > most:
             yield (
@@ -48,7 +48,7 @@ def too_large(host: Host, found: Mapping[Key, Link], wanted: Mapping[Key, Link])
             )
 
 
-def _mtu(host: Host, device: str) -> Optional[int]:
+def _read_device_mtu(host: Host, device: str) -> Optional[int]:
     """None where there is no such device."""
     found = host.link(device)
     return attributes(found)["IFLA_MTU"] if found is not None else None

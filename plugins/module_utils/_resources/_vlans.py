@@ -33,7 +33,9 @@ def read_vlans(host: Host) -> Dict[int, Vlans]:
         index = _attributes.IFINFO.unpack_from(raw)[2]
         told = _attributes.by_number(raw, _attributes.IFINFO.size).get(_IFLA_AF_SPEC, b"")
         # A bridge, its own and as it is a port of another one, comes twice.
-        found[index] = found.get(index, ()) + tuple(one for one in _attributes.split(told) if one[0] in (_INFO, _TUNNEL))
+        found[index] = found.get(index, ()) + tuple(
+            one for one in _attributes.split_attributes(told) if one[0] in (_INFO, _TUNNEL)
+        )
     return found
 
 

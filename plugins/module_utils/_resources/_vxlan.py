@@ -233,7 +233,7 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
         up=bool(msg["flags"] & IFF_UP),
         index=msg["index"],
         mtu6=_settings.read_mtu6(name),
-        **_ra.read_settings(name),
+        **_ra.read_ra_settings(name),
         **values,
     )
 
@@ -297,7 +297,7 @@ def _words_of(link: Link, option: str) -> List[str]:
     return [option, str(value)]
 
 
-def shell_lines(link: Link) -> List[str]:
+def list_link_commands(link: Link) -> List[str]:
     """The lines of the boot script that make a device where there is none, and set what a living one takes. Pure."""
     # What an older iproute2 does not know, or not beside another, comes when the device is there.
     later = [option for option in ("localbypass", "ttl" if link.ttl_inherit else "") if option and _words_of(link, option)]
@@ -312,7 +312,7 @@ def shell_lines(link: Link) -> List[str]:
     changed = [word for option, value in settings if value is not None for word in (option, str(value))]
     # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
     lines += [attempt([*change, *changed])] if changed else []
-    lines += [*_ra.shell_lines(link.name, link), attempt([*change, "down" if link.up is False else "up"])]
+    lines += [*_ra.list_ra_commands(link.name, link), attempt([*change, "down" if link.up is False else "up"])]
     if link.neigh_suppress is not None:
         state = "on" if link.neigh_suppress else "off"
         lines.append(attempt(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state]))

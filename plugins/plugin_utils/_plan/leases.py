@@ -35,7 +35,7 @@ class LeaseFileError(Exception):
 
 
 @contextmanager
-def locked(path: str) -> Iterator[None]:
+def lock_leases(path: str) -> Iterator[None]:
     """Keep other runs that record in the same file from allocating meanwhile."""
     # Beside the file itself: of two inventories that share it each may have a link.
     folder, name = os.path.split(os.path.realpath(path))
@@ -60,12 +60,12 @@ def locked(path: str) -> Iterator[None]:
         os.close(handle)
 
 
-def read(path: str) -> dict[str, dict[str, Any]]:
+def read_leases(path: str) -> dict[str, dict[str, Any]]:
     """What is on record; empty where there is no file.
 
     A file with anything else in it is refused: it is written as a whole, which would lose that.
     """
-    data = _load(path)
+    data = _load_yaml(path)
     if isinstance(data, dict) and set(data) - {VARIABLE}:
         others = ", ".join(sorted(map(str, set(data) - {VARIABLE})))
         raise LeaseFileError(
@@ -83,12 +83,12 @@ def read(path: str) -> dict[str, dict[str, Any]]:
 
 def has_records(path: str) -> bool:
     """Whether a lease is on record in a file, whatever else it holds: one of another purpose may lie there."""
-    data = _load(path)
+    data = _load_yaml(path)
     records = data.get(VARIABLE) if isinstance(data, dict) else None
     return isinstance(records, dict) and any(records.values())
 
 
-def _load(path: str) -> Any:
+def _load_yaml(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as handle:
             return yaml.safe_load(handle)
@@ -98,19 +98,19 @@ def _load(path: str) -> Any:
         raise LeaseFileError(f"{path}: cannot be read: {error}") from error
 
 
-def words_of(subnet: Any) -> str:
+def join_subnets(subnet: Any) -> str:
     """A record's subnet, or one of each family, in one line."""
     return " ".join(str(one) for one in as_list(subnet))
 
 
-def lines_of(records: Records) -> list[str]:
+def list_lease_lines(records: Records) -> list[str]:
     """A line a lease, as a diff shows it."""
     return sorted(
-        f"{network} {node} {words_of(subnet)}" for network, nodes in records.items() for node, subnet in nodes.items()
+        f"{network} {node} {join_subnets(subnet)}" for network, nodes in records.items() for node, subnet in nodes.items()
     )
 
 
-def render(records: Records) -> str:
+def render_leases(records: Records) -> str:
     kept = {
         str(name): {
             str(node): [str(one) for one in subnet] if isinstance(subnet, list) else str(subnet)
@@ -122,9 +122,9 @@ def render(records: Records) -> str:
     return _HEADER + yaml.safe_dump({VARIABLE: kept}, default_flow_style=False, sort_keys=False)
 
 
-def write(path: str, records: Records) -> None:
+def write_leases(path: str, records: Records) -> None:
     """Replace the file in one step."""
     try:
-        replace_files({path: render(records)})
+        replace_files({path: render_leases(records)})
     except OSError as error:
         raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error

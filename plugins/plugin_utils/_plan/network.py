@@ -270,8 +270,8 @@ class Network(ABC):
             "cidrs": list(self.cidrs),
             "mtu": self.mtu,
             "attach": self.attach.to_plain(),
-            **({"tunnels": _plain_of(self.tunnels)} if self.tunnels else {}),
-            **{name: _plain_of(value) for name, value in own.items() if value},
+            **({"tunnels": _to_builtin(self.tunnels)} if self.tunnels else {}),
+            **{name: _to_builtin(value) for name, value in own.items() if value},
             "members": {name: member.to_plain() for name, member in self.members.items()},
         }
 
@@ -295,11 +295,11 @@ class Network(ABC):
 _EVERY = frozenset(one.name for one in fields(Network))
 
 
-def _plain_of(value: Any) -> Any:
+def _to_builtin(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [_plain_of(one) for one in value]
+        return [_to_builtin(one) for one in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {one.name: _plain_of(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: _to_builtin(getattr(value, one.name)) for one in fields(value)}
     return dict(value) if isinstance(value, Mapping) else value
 
 

@@ -47,12 +47,12 @@ def _print(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def render(plan: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
+def render_plan(plan: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
     """The file's text, a line an item so that a diff says what differs."""
     return json.dumps({"format": _FORMAT, "made_from": made_from, "plan": plan}, indent=1, sort_keys=True) + "\n"
 
 
-def write(path: str, text: str) -> None:
+def write_plan(path: str, text: str) -> None:
     """Replace the file in one step."""
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -61,7 +61,7 @@ def write(path: str, text: str) -> None:
         raise PlanFileError(f"{path}: the plan cannot be written: {error}. Set overlay_plan_file") from error
 
 
-def text_of(path: str) -> str:
+def read_plan_text(path: str) -> str:
     """The file's text; empty where there is none."""
     try:
         with open(path, encoding="utf-8") as handle:
@@ -72,14 +72,14 @@ def text_of(path: str) -> str:
         raise PlanFileError(f"{path}: the plan cannot be read: {error}") from error
 
 
-def use(
+def use_plan_file(
     path: str, shown: str, backends: Mapping[str, type[Network]], fleet: Mapping[str, Any], nodes: Iterable[Node]
 ) -> tuple[Plan, list[PlanError]]:
     """The plan on file, and in what it is not the plan of these hosts.
 
     @param shown: the path for messages
     """
-    text = text_of(path)
+    text = read_plan_text(path)
     if not text:
         return Plan(), [PlanError(EVERYWHERE, VARIABLE, shown, "there is no such file", _REMEDY)]
     try:

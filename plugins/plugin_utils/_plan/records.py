@@ -149,8 +149,8 @@ def find_source(path: str, sources: Iterable[str], ignored: re.Pattern[bytes]) -
 
 def read_records(place: Place) -> Found:
     """Those of both files. The former first: a run that moves them meanwhile writes before it removes."""
-    former = leases.read(place.former) if place.moves else None
-    known = leases.read(place.path) if place.path else {}
+    former = leases.read_leases(place.former) if place.moves else None
+    known = leases.read_leases(place.path) if place.path else {}
     return Found(known, former, _merge(place, former or {}, known))
 
 
@@ -159,24 +159,24 @@ def _merge(place: Place, former: leases.Records, known: leases.Records) -> lease
     for network, nodes in former.items():
         for node, subnet in nodes.items():
             there = merged.setdefault(network, {}).setdefault(node, subnet)
-            if leases.words_of(there) != leases.words_of(subnet):
+            if leases.join_subnets(there) != leases.join_subnets(subnet):
                 raise leases.LeaseFileError(
-                    f"{node} has {leases.words_of(subnet)} in network {network} by {place.former}, and "
-                    f"{leases.words_of(there)} by {place.path}. Delete the line that does not say what the host has"
+                    f"{node} has {leases.join_subnets(subnet)} in network {network} by {place.former}, and "
+                    f"{leases.join_subnets(there)} by {place.path}. Delete the line that does not say what the host has"
                 )
     return merged
 
 
-def list_changes(place: Place, found: Found, new: leases.Records) -> list[tuple[str, Sequence[str], Sequence[str]]]:
+def list_record_changes(place: Place, found: Found, new: leases.Records) -> list[tuple[str, Sequence[str], Sequence[str]]]:
     """What recording changes: a file, its lines that go, and those that come."""
-    if found.former is not None and not leases.lines_of(new) and find_obstacle(place):
+    if found.former is not None and not leases.list_lease_lines(new) and find_obstacle(place):
         # Both files count: what only tidies up is no reason to stop a run.
         return []
     changes: list[tuple[str, Sequence[str], Sequence[str]]] = []
-    moved = leases.lines_of(found.former or {})
+    moved = leases.list_lease_lines(found.former or {})
     if found.former is not None:
         changes.append((place.former, moved, ()))
-    come = {*leases.lines_of(new), *moved} - set(leases.lines_of(found.known) if moved else ())
+    come = {*leases.list_lease_lines(new), *moved} - set(leases.list_lease_lines(found.known) if moved else ())
     if come:
         changes.append((place.path, (), sorted(come)))
     return changes
@@ -196,13 +196,13 @@ def find_obstacle(place: Place) -> str:
 
 
 @contextmanager
-def locked(place: Place) -> Iterator[None]:
+def lock_records(place: Place) -> Iterator[None]:
     """Keep other runs from allocating meanwhile, those of earlier versions too."""
     with ExitStack() as locks:
-        locks.enter_context(leases.locked(place.path))
+        locks.enter_context(leases.lock_leases(place.path))
         # Asked now: to lock a file that another run has moved would make its folder anew.
         if place.moves:
-            locks.enter_context(leases.locked(place.former))
+            locks.enter_context(leases.lock_leases(place.former))
         yield
 
 
@@ -213,7 +213,7 @@ def write_records(place: Place, records: leases.Records) -> None:
             # Inventories that share a record keep doing so.
             shared = os.path.relpath(os.path.realpath(place.former), os.path.realpath(os.path.dirname(place.path)))
             os.symlink(shared, place.path)
-        leases.write(place.path, records)
+        leases.write_leases(place.path, records)
         if place.moves:
             _remove_former(place)
     except OSError as error:
@@ -224,7 +224,7 @@ def write_records(place: Place, records: leases.Records) -> None:
 
 def mend_hurt(place: Place) -> None:
     """Move the records out of a folder that holds nothing else, and remove it."""
-    with locked(place):
+    with lock_records(place):
         if place.moves:
             write_records(place, read_records(place).records)
             return

@@ -148,14 +148,14 @@ def summarize_drift(report: Mapping[str, Any]) -> str:
 
 def write_drift_files(report: dict[str, Any]) -> dict[str, str]:
     """The Markdown and the JUnit of a report, by the ends of their names."""
-    suites = [(name, _list_cases(host)) for name, host in report["hosts"].items()]
+    suites = [(name, _list_drift_cases(host)) for name, host in report["hosts"].items()]
     return {
         "md": write_markdown(report, summarize_drift(report), _COLUMNS, _list_rows(report), _list_details(report)),
         "xml": write_junit("drift", suites),
     }
 
 
-def _list_cases(host: Mapping[str, Any]) -> list[Case]:
+def _list_drift_cases(host: Mapping[str, Any]) -> list[Case]:
     """A case for each resource; of a host that nobody could look at one that says why."""
     if host["status"] == "unknown":
         return [Case("host", error=host["problem"] or "unknown")]

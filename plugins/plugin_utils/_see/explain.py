@@ -56,7 +56,7 @@ def explain_way(
     trips = _walk_both(network, ends, tables, protocol, int(port))
     broken = next((step for _way, steps in trips for step in steps if step.broken), None)
     return {
-        "lines": _describe(network.name, ends, trips, broken),
+        "lines": _describe_trips(network.name, ends, trips, broken),
         "steps": [{"way": way, **vars(step)} for way, steps in trips for step in steps],
         "broken": f"{broken.host}: {broken.what}: {broken.broken}. What to do: {broken.remedy}" if broken else "",
     }
@@ -70,20 +70,20 @@ def _walk_both(network: Network, ends: Sequence[End], tables: Sequence[Tables], 
     way = Walk(network, here, there, tables[0], tables[1], protocol, port)
     # What answers goes to a port that nobody knows beforehand.
     back = Walk(network, there, here, tables[1], tables[0], protocol, 0, "established")
-    _walk(way)
+    _walk_hops(way)
     if way.broken is None:
-        _walk(back)
+        _walk_hops(back)
     return [("there", way.steps), ("back", back.steps)]
 
 
-def _walk(walk: Walk) -> None:
+def _walk_hops(walk: Walk) -> None:
     for hop in walk.network.list_hops(walk.way, bool(walk.here.container), bool(walk.there.container)):
         CHECKS[hop](walk)
         if walk.broken is not None:
             return
 
 
-def _describe(name: str, ends: Sequence[End], trips: Trips, broken: Step | None) -> list[str]:
+def _describe_trips(name: str, ends: Sequence[End], trips: Trips, broken: Step | None) -> list[str]:
     """The whole way in words."""
     lines = [f"{ends[0].title} ({ends[0].address}) to {ends[1].title} ({ends[1].address}) on {name}"]
     for way, steps in trips:

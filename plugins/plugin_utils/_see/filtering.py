@@ -59,7 +59,7 @@ def find_stop(tables: Mapping[str, Any], packet: Packet, hooks: Sequence[str]) -
     """The first rule that drops or rejects the packet; None where all let it pass."""
     saved = tables["ip6tables" if packet.version == 6 else "iptables"]
     for hook in hooks:
-        found = _iptables(saved, packet, hook.upper()) or _nft(tables["nft"] or {}, packet, hook)
+        found = _find_iptables_verdict(saved, packet, hook.upper()) or _find_nft_verdict(tables["nft"] or {}, packet, hook)
         if found:
             return found
     return None
@@ -68,13 +68,13 @@ def find_stop(tables: Mapping[str, Any], packet: Packet, hooks: Sequence[str]) -
 # iptables-save
 
 
-def _iptables(saved: str, packet: Packet, hook: str) -> Verdict | None:
+def _find_iptables_verdict(saved: str, packet: Packet, hook: str) -> Verdict | None:
     program = "ip6tables" if packet.version == 6 else "iptables"
-    for table, chains in _parse(saved).items():
+    for table, chains in _parse_saved(saved).items():
         if table == "nat" or hook not in chains:
             continue
         policy, _rules = chains[hook]
-        outcome = _chain(chains, hook, packet, 0)
+        outcome = _walk_iptables_chain(chains, hook, packet, 0)
         if outcome is None and policy == "DROP":
             remedy = f"{program} -t {table} -P {hook} ACCEPT, or a rule that accepts the overlay: run playbooks/overlay.yml"
             return Verdict(f"{program} {table} {hook}", "policy DROP", remedy)
@@ -84,7 +84,7 @@ def _iptables(saved: str, packet: Packet, hook: str) -> Verdict | None:
     return None
 
 
-def _parse(saved: str) -> dict[str, dict[str, tuple[str, list[list[str]]]]]:
+def _parse_saved(saved: str) -> dict[str, dict[str, tuple[str, list[list[str]]]]]:
     tables: dict[str, dict[str, tuple[str, list[list[str]]]]] = {}
     chains: dict[str, tuple[str, list[list[str]]]] = {}
     for line in saved.splitlines():
@@ -99,12 +99,12 @@ def _parse(saved: str) -> dict[str, dict[str, tuple[str, list[list[str]]]]]:
     return {name: tables[name] for name in _IPTABLES if name in tables}
 
 
-def _chain(chains: Mapping[str, Any], name: str, packet: Packet, depth: int) -> tuple[str, str, str] | None:
+def _walk_iptables_chain(chains: Mapping[str, Any], name: str, packet: Packet, depth: int) -> tuple[str, str, str] | None:
     """Target, chain and rule of the rule that decides; None where none does."""
     if depth > 20 or name not in chains:
         return None
     for words in chains[name][1]:
-        matches, target, goto = _rule(words, packet)
+        matches, target, goto = _match_iptables_rule(words, packet)
         if not matches or not target:
             continue
         if target in _FINAL:
@@ -112,7 +112,7 @@ def _chain(chains: Mapping[str, Any], name: str, packet: Packet, depth: int) -> 
         if target == "RETURN":
             return None
         if target in chains:
-            outcome = _chain(chains, target, packet, depth + 1)
+            outcome = _walk_iptables_chain(chains, target, packet, depth + 1)
             if outcome or goto:
                 return outcome
     return None
@@ -121,7 +121,7 @@ def _chain(chains: Mapping[str, Any], name: str, packet: Packet, depth: int) -> 
 _IGNORED = {"-m": 1, "--comment": 1, "--reject-with": 1}
 
 
-def _rule(words: Sequence[str], packet: Packet) -> tuple[bool, str, bool]:
+def _match_iptables_rule(words: Sequence[str], packet: Packet) -> tuple[bool, str, bool]:
     """Whether a rule matches the packet, its target, and whether it goes there for good."""
     target, goto, negated, position = "", False, False, 0
     matches = True
@@ -137,17 +137,17 @@ def _rule(words: Sequence[str], packet: Packet) -> tuple[bool, str, bool]:
             break
         if word in _IGNORED:
             continue
-        holds = _match(word, value, packet)
+        holds = _match_word(word, value, packet)
         if holds is None or holds is negated:
             matches = False
         negated = False
     return matches, target, goto
 
 
-def _match(word: str, value: str, packet: Packet) -> bool | None:
+def _match_word(word: str, value: str, packet: Packet) -> bool | None:
     """Whether one condition holds; None where it is not understood."""
     if word in ("-s", "-d"):
-        return _inside(packet.source if word == "-s" else packet.target, value)
+        return _is_in_network(packet.source if word == "-s" else packet.target, value)
     if word in ("-i", "-o"):
         device = packet.come if word == "-i" else packet.go
         return device.startswith(value[:-1]) if value.endswith("+") else device == value
@@ -165,7 +165,7 @@ def _match(word: str, value: str, packet: Packet) -> bool | None:
     return None
 
 
-def _inside(address: str, network: str) -> bool:
+def _is_in_network(address: str, network: str) -> bool:
     try:
         return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
     except ValueError:
@@ -175,7 +175,7 @@ def _inside(address: str, network: str) -> bool:
 # nft -j list ruleset
 
 
-def _nft(ruleset: Any, packet: Packet, hook: str) -> Verdict | None:
+def _find_nft_verdict(ruleset: Any, packet: Packet, hook: str) -> Verdict | None:
     objects = ruleset.get("nftables", []) if isinstance(ruleset, Mapping) else []
     family = "ip6" if packet.version == 6 else "ip"
     rules: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
@@ -195,7 +195,7 @@ def _nft(ruleset: Any, packet: Packet, hook: str) -> Verdict | None:
                 chains.append(chain)
     for chain in sorted(chains, key=lambda chain: chain.get("prio", 0)):
         place = (chain["family"], chain["table"], chain["name"])
-        outcome = _nft_chain(rules, sets, place, packet, 0)
+        outcome = _walk_nft_chain(rules, sets, place, packet, 0)
         where = "nft {} {} {}".format(*place)
         if outcome is None and chain.get("policy") == "drop":
             return Verdict(where, "policy drop", "nft chain {} {} {} '{{ policy accept; }}'".format(*place))
@@ -205,11 +205,11 @@ def _nft(ruleset: Any, packet: Packet, hook: str) -> Verdict | None:
             remedy = "nft delete rule {} {} {} handle {}".format(*place, rule["handle"])
             if rule["table"] == "agentless_overlay":
                 remedy = "ansible-playbook playbooks/overlay.yml, if that host is one of the network"
-            return Verdict("nft {} {} {}".format(*place), f"rule {rule['handle']}: {_shown(rule)}", remedy)
+            return Verdict("nft {} {} {}".format(*place), f"rule {rule['handle']}: {_shorten_rule(rule)}", remedy)
     return None
 
 
-def _nft_chain(
+def _walk_nft_chain(
     rules: Mapping[Any, Any], sets: Mapping[Any, Any], place: tuple[str, str, str], packet: Packet, depth: int
 ) -> Any:
     if depth > 20:
@@ -218,14 +218,14 @@ def _nft_chain(
         for expression in rule.get("expr", ()):
             ((kind, value),) = expression.items()
             if kind == "match":
-                if not _holds(value, sets, place, packet):
+                if not _match_expression(value, sets, place, packet):
                     break
             elif kind in ("accept", "drop", "reject"):
                 return kind, rule
             elif kind == "return":
                 return None
             elif kind in ("jump", "goto"):
-                outcome = _nft_chain(rules, sets, (place[0], place[1], value["target"]), packet, depth + 1)
+                outcome = _walk_nft_chain(rules, sets, (place[0], place[1], value["target"]), packet, depth + 1)
                 if outcome or kind == "goto":
                     return outcome
             elif kind in ("xt", "vmap"):
@@ -233,15 +233,15 @@ def _nft_chain(
     return None
 
 
-def _holds(match: Mapping[str, Any], sets: Mapping[Any, Any], place: tuple[str, str, str], packet: Packet) -> bool:
-    have = _left(match["left"], packet)
+def _match_expression(match: Mapping[str, Any], sets: Mapping[Any, Any], place: tuple[str, str, str], packet: Packet) -> bool:
+    have = _read_left(match["left"], packet)
     if have is None:
         return False
-    found = _in(have, match["right"], sets, place)
+    found = _match_set(have, match["right"], sets, place)
     return not found if match["op"] == "!=" else found if match["op"] in ("==", "in") else False
 
 
-def _left(left: Any, packet: Packet) -> Any:
+def _read_left(left: Any, packet: Packet) -> Any:
     """What the packet has of it; None where it has none, or it is not understood."""
     if not isinstance(left, Mapping):
         return None
@@ -273,18 +273,18 @@ def _left(left: Any, packet: Packet) -> Any:
     return None
 
 
-def _in(have: Any, right: Any, sets: Mapping[Any, Any], place: tuple[str, str, str]) -> bool:
+def _match_set(have: Any, right: Any, sets: Mapping[Any, Any], place: tuple[str, str, str]) -> bool:
     if isinstance(right, str) and right.startswith("@"):
-        return any(_in(have, element, sets, place) for element in sets.get((place[0], place[1], right[1:]), ()))
+        return any(_match_set(have, element, sets, place) for element in sets.get((place[0], place[1], right[1:]), ()))
     if isinstance(right, list):
-        return any(_in(have, element, sets, place) for element in right)
+        return any(_match_set(have, element, sets, place) for element in right)
     if isinstance(right, Mapping):
         if "set" in right:
-            return _in(have, right["set"], sets, place)
+            return _match_set(have, right["set"], sets, place)
         if "elem" in right:
-            return _in(have, right["elem"]["val"], sets, place)
+            return _match_set(have, right["elem"]["val"], sets, place)
         if "prefix" in right:
-            return _inside(str(have), f"{right['prefix']['addr']}/{right['prefix']['len']}")
+            return _is_in_network(str(have), f"{right['prefix']['addr']}/{right['prefix']['len']}")
         if "range" in right:
             low, high = right["range"]
             try:
@@ -297,7 +297,7 @@ def _in(have: Any, right: Any, sets: Mapping[Any, Any], place: tuple[str, str, s
     return str(have) == str(right)
 
 
-def _shown(rule: Mapping[str, Any]) -> str:
+def _shorten_rule(rule: Mapping[str, Any]) -> str:
     """A rule in a few words: what it looks at, and what it does."""
     words = []
     for expression in rule["expr"]:

@@ -52,7 +52,7 @@ def make_page(plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) -
         "topology": draw_topology(hosts, links, drift, matrix),
         "heat": draw_heat_maps(hosts, matrix),
         "leases": [_show_leases(network) for network in plan.networks.values() if network.joins],
-        "changes": list_changes(drift),
+        "changes": list_planned_changes(drift),
         "lines_of": list_lines,
         "words": WORDS,
         "count": count_noun,
@@ -115,7 +115,7 @@ def _show_leases(network: Network) -> dict[str, Any]:
     }
 
 
-def list_changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
+def list_planned_changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a run of overlay.yml would do, by host, each operation with its class."""
     found = []
     for name, host in drift["hosts"].items():

@@ -82,14 +82,14 @@ def write_verify_files(report: dict[str, Any]) -> dict[str, str]:
     ]
     unknown = {name: host["problem"] for name, host in report["hosts"].items() if host["status"] == "unknown"}
     more = [f"- {name} could not be asked: {' '.join(problem.split())}" for name, problem in unknown.items()]
-    suites = [(name, _list_cases(report, name)) for name in report["hosts"]]
+    suites = [(name, _list_verify_cases(report, name)) for name in report["hosts"]]
     return {
         "md": write_markdown(report, summarize_verify(report), _COLUMNS, rows, more),
         "xml": write_junit("verify", suites),
     }
 
 
-def _list_cases(report: Mapping[str, Any], name: str) -> list[Case]:
+def _list_verify_cases(report: Mapping[str, Any], name: str) -> list[Case]:
     """A case for each target of a host that pinged."""
     cases = []
     for row in report["rows"]:
