@@ -124,7 +124,7 @@ def child(job: str) -> None:
         text = json.dumps(options(wanted, "never" if case == "plain routes" else "always"))
         given = json.loads(text)
         began = time.perf_counter()
-        answer = _module.converge(_module.Host(), _module.validated(given), whole=True)
+        answer = _module.converge(_module.Host(), _module.validate_sections(given), whole=True)
         told["seconds"] = time.perf_counter() - began
         told["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         for name in ("dumps", "batches", "messages"):

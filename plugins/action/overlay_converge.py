@@ -18,7 +18,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._results import 
 _MODULE = "agentless.overlay.overlay_host"
 
 
-def _nothing() -> dict[str, Any]:
+def _make_empty_options() -> dict[str, Any]:
     """The options of overlay_host that take all that is ours off a host."""
     return {section: list(one.nothing) for section, one in BY_SECTION.items() if one.nothing is not None}
 
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         }
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
-        options = _nothing() if arguments["teardown"] else self._planned(arguments, variables)
+        options = _make_empty_options() if arguments["teardown"] else self._planned(arguments, variables)
         if arguments["defer"]:
             options["docker_bip"] = [dict(item, defer=True) for item in options["docker_bip"]]
         # A keyword check_mode of the task would be templated for each host, and knows of the command line only.

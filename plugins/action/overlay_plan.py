@@ -97,10 +97,12 @@ class ActionModule(ActionBase):
         if made.errors:
             return self._refuse(result, made.errors)
         moved = bool(place.former) and any(diff["before_header"] == place.former for diff in diffs)
-        if told := records.tell_move(place, moved, self._task.check_mode):
+        if told := records.describe_move(place, moved, self._task.check_mode):
             result.setdefault("warnings", []).extend(told)
         if arguments["write"]:
-            diffs += self._keep_plan(file, plan_file.render_plan(made.plan.to_plain(), plan_file.prints(**made_from)))
+            diffs += self._keep_plan(
+                file, plan_file.render_plan(made.plan.to_plain(), plan_file.make_fingerprints(**made_from))
+            )
         result.update(changed=bool(diffs), new_leases=leases.list_lease_lines(made.new), diff=diffs)
         return self._return_plan(result, made.plan)
 
@@ -113,7 +115,7 @@ class ActionModule(ActionBase):
             found = records.read_records(place)
             made = plan(found)
             changes = records.list_record_changes(place, found, made.new)
-            return found, made, [_diff(path, *map(records.as_text, lines)) for path, *lines in changes]
+            return found, made, [_make_diff(path, *map(records.as_text, lines)) for path, *lines in changes]
 
         found, made, diffs = look()
         if self._task.check_mode or made.errors or not diffs:
@@ -136,7 +138,7 @@ class ActionModule(ActionBase):
             return []
         if not self._task.check_mode:
             plan_file.write_plan(file, after)
-        return [_diff(file, before, after)]
+        return [_make_diff(file, before, after)]
 
     def _from_file(
         self, result: dict[str, Any], file: str, errors: list[PlanError], made_from: Mapping[str, Any]
@@ -220,13 +222,13 @@ class ActionModule(ActionBase):
     def _place(self, names: list[str], hostvars: Mapping[str, _Values], variables: Mapping[str, Any]) -> records.Place:
         """Where leases are recorded; refused where Ansible would not read all of the inventory for it, or does not."""
         given = self._path("overlay_leases", names, hostvars)
-        folders = sorted({_inventory_of(hostvars[name]) for name in names} - {""})
+        folders = sorted({_find_inventory(hostvars[name]) for name in names} - {""})
         if len(folders) > 1 and not given:
             raise leases.LeaseFileError(
                 f"The hosts come from several inventories ({', '.join(folders)}). Set overlay_leases to the one file "
                 f"where leases of {EVERYWHERE} are recorded"
             )
-        places = list(map(records.default_place, folders))
+        places = list(map(records.choose_default_place, folders))
         if given:
             # Before a hurt inventory: what is told of that may have the user remove the folder.
             records.refuse_unused(given, places)
@@ -298,7 +300,7 @@ class ActionModule(ActionBase):
         for name in names:
             given = hostvars[name].get(variable)
             if given:
-                base = _inventory_of(hostvars[name]) or os.getcwd()
+                base = _find_inventory(hostvars[name]) or os.getcwd()
                 return os.path.abspath(os.path.join(base, os.path.expanduser(str(given))))
         return ""
 
@@ -326,7 +328,7 @@ class _Values:
         return self[variable] if variable in self._raw else default
 
 
-def _inventory_of(values: _Values) -> str:
+def _find_inventory(values: _Values) -> str:
     """The folder of a host's inventory; empty where the inventory is no file, of which Ansible 2.19 says None in words."""
     folder = str(values.get("inventory_dir") or "")
     return folder if os.path.isdir(folder) else ""
@@ -342,5 +344,5 @@ def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float))
 
 
-def _diff(path: str, before: str, after: str) -> dict[str, str]:
+def _make_diff(path: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": path, "after_header": path, "before": before, "after": after}

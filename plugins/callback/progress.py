@@ -42,7 +42,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words impor
 _SHOWN = 20  # names in a line
 
 
-def _of(result: Any, name: str) -> Any:
+def _get_part(result: Any, name: str) -> Any:
     """A part of a result, whose names have an underline before ansible-core 2.19."""
     return getattr(result, name, None) or getattr(result, f"_{name}")
 
@@ -82,7 +82,7 @@ class CallbackModule(Default):  # type: ignore[misc]
 
     def _count(self, result: Any, how: str) -> None:
         # Of a task that runs once for all there is nothing to count.
-        if _of(result, "task").run_once:
+        if _get_part(result, "task").run_once:
             return
         self._counts[how] += 1
         now = time.monotonic()
@@ -104,8 +104,8 @@ class CallbackModule(Default):  # type: ignore[misc]
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """Counted; what debug says is printed."""
-        content = _of(result, "result")
-        if _of(result, "task").action in ("debug", "ansible.builtin.debug"):
+        content = _get_part(result, "result")
+        if _get_part(result, "task").action in ("debug", "ansible.builtin.debug"):
             super().v2_runner_on_ok(result)
         self._count(result, "changed" if content.get("changed") else "unchanged")
 

@@ -27,7 +27,7 @@ class _Finder:
         """What the import system asks of all finders in turn; None leaves it to the next."""
         if not name.startswith(_PACKAGE + ".") or not path:
             return None
-        importer = _importer(path[0])
+        importer = _make_importer(path[0])
         try:
             package = importer is not None and importer.is_package(name)
         except ImportError:
@@ -40,7 +40,7 @@ class _Finder:
         return spec
 
 
-def _importer(folder: str) -> Any:
+def _make_importer(folder: str) -> Any:
     """What reads a folder of an archive; None for any other folder."""
     if folder not in sys.path_importer_cache:
         try:
@@ -55,5 +55,5 @@ def _importer(folder: str) -> Any:
 def compile_once() -> None:
     """Let what is imported of the collection from now on be compiled once; does nothing where it comes from no archive."""
     folders = list(getattr(sys.modules.get(_PACKAGE), "__path__", ()))
-    if folders and _importer(folders[0]) is not None:
+    if folders and _make_importer(folders[0]) is not None:
         sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _apply, _drift, _netlink, _transaction
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._lock import host_lock
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._lock import hold_host_lock
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._programs import run_program
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options, OverlayError, Sections
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
@@ -46,7 +46,7 @@ HOST_SPEC: Options = {
 }
 
 
-def validate(section: str, item: Mapping[str, Any], number: int) -> Tuple[Optional[Dict[str, Any]], List[str]]:
+def validate_item(section: str, item: Mapping[str, Any], number: int) -> Tuple[Optional[Dict[str, Any]], List[str]]:
     """Check one item of an overlay_host section against the options of the module it is named after."""
     spec, rules = SPECS[section]
     entries = item.get("entries") if _is_item_exact(section, item) else None
@@ -79,40 +79,40 @@ def _is_entry_exact(entry: Any, required: Set[str], types: Mapping[str, Any]) ->
     return False not in [types.get(name) is value.__class__ for name, value in entry.items()]
 
 
-def resource_module(section: str) -> None:
+def run_resource_module(section: str) -> None:
     """Run a module that manages one resource."""
     spec, rules = SPECS[section]
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True, **rules)
-    _run(module, {section: [module.params]})
+    _run_engine(module, {section: [module.params]})
 
 
-def host_module() -> None:
+def run_host_module() -> None:
     """Run overlay_host: all sections in one transaction."""
     module = AnsibleModule(argument_spec=HOST_SPEC, supports_check_mode=True)
     options = dict(module.params)
     allow_drops, asked, networks, tell = (options.pop(name) for name in ("allow_drops", "probe", "networks", "tell"))
     known = None if networks is None else {*networks["known"], *networks["remove"]}
     try:
-        sections = validated(options)
+        sections = validate_sections(options)
     except OverlayError as error:
         module.fail_json(msg=str(error))
-    _run(module, sections, allow_drops, True, asked, known, tell)
+    _run_engine(module, sections, allow_drops, True, asked, known, tell)
 
 
-def validated(options: Mapping[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
+def validate_sections(options: Mapping[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
     """The sections of overlay_host that are given, checked; raises OverlayError with all that is wrong with them."""
-    sections, problems = _validated(options)
+    sections, problems = _check_sections(options)
     for number, part in enumerate(sections.get("boot", ()), 1):
         if part["sections"] is not None:
             # Where each module is a task of its own, this call sees none of the other sections.
-            part["sections"], errors = _validated(part["sections"])
+            part["sections"], errors = _check_sections(part["sections"])
             problems += ["boot, item %d: sections: %s" % (number, error) for error in errors]
     if problems:
         raise OverlayError("Options are wrong; nothing was changed:\n" + "\n".join(problems))
     return sections
 
 
-def _validated(options: Mapping[str, Any]) -> Tuple[Dict[str, List[Dict[str, Any]]], List[str]]:
+def _check_sections(options: Mapping[str, Any]) -> Tuple[Dict[str, List[Dict[str, Any]]], List[str]]:
     """The sections that are given, checked, and what is wrong with them."""
     sections: Dict[str, List[Dict[str, Any]]] = {}
     problems = ["there is no section %s" % name for name in sorted(set(options) - set(SPECS))]
@@ -121,7 +121,7 @@ def _validated(options: Mapping[str, Any]) -> Tuple[Dict[str, List[Dict[str, Any
             continue
         sections[section] = []
         for number, item in enumerate(options[section], 1):
-            checked, errors = validate(section, item, number)
+            checked, errors = validate_item(section, item, number)
             problems += errors
             if checked is not None:
                 sections[section].append(checked)
@@ -129,7 +129,7 @@ def _validated(options: Mapping[str, Any]) -> Tuple[Dict[str, List[Dict[str, Any
 
 
 @contextlib.contextmanager
-def _no_pauses() -> Iterator[None]:
+def _suspend_collector() -> Iterator[None]:
     """Without Python's search for cycles, which looks through all entries again and again and finds none."""
     enabled = gc.isenabled()
     gc.disable()
@@ -156,25 +156,25 @@ def converge(
     @param known: the overlay networks whose things on the host may change; without it those of all
     @param tell: in check mode, to report what stands in the way as a difference, and not to refuse
     """
-    with _no_pauses(), contextlib.nullcontext() if check else host_lock():
+    with _suspend_collector(), contextlib.nullcontext() if check else hold_host_lock():
         specs = _transaction.parse_host_specs(host, ORDER, sections)
         transaction = _transaction.prepare(host, ORDER, specs, known, tell and check)
-        answer = _transaction.result(transaction, host)
+        answer = _transaction.make_result(transaction, host)
         _refuse_drops(answer, allow_drops)
         if not check:
             _apply.apply_transaction(host, transaction)
-            answer["counters"] = _transaction.costs(host)
+            answer["counters"] = _transaction.count_costs(host)
         answer.update(host.facts)
         # Which Ansible shows to whoever runs it.
         warnings = [fact["warning"] for fact in host.facts.values() if "warning" in fact]
         answer.update({"warnings": warnings} if warnings else {})
         if whole:
-            answer["drift"] = _drift.differences(transaction, host)
-            answer["certificate"] = _drift.certificate(sections, answer["drift"])
+            answer["drift"] = _drift.list_differences(transaction, host)
+            answer["certificate"] = _drift.make_certificate(sections, answer["drift"])
     return answer
 
 
-def _run(
+def _run_engine(
     module: AnsibleModule,
     sections: Sections,
     allow_drops: bool = True,
@@ -200,34 +200,34 @@ def _run(
     finally:
         host.session.close()
     if asked is not None and not answer["changed"] and not (answer.get("docker_bip") or {}).get("restart_required"):
-        answer.update(_probed(asked))
+        answer.update(_probe_targets_of(asked))
     # Thousands of peers need not come back with each answer.
-    module.exit_json(invocation={"module_args": _without_entries(module.params)}, **answer)
+    module.exit_json(invocation={"module_args": _abridge_options(module.params)}, **answer)
 
 
-def _probed(asked: Mapping[str, Any]) -> Dict[str, Any]:
+def _probe_targets_of(asked: Mapping[str, Any]) -> Dict[str, Any]:
     """What overlay_probe would find; nothing where it would fail, which it can then say itself."""
     # Only where it is asked for.
     from ansible_collections.agentless.overlay.plugins.module_utils._looking import _probe
 
     try:
-        found = _probe.sources(asked["networks"], _docker_api.SOCKET)
-        probes = _probe.probe(asked["targets"], found)
+        found = _probe.find_sources(asked["networks"], _docker_api.SOCKET)
+        probes = _probe.ping_targets(asked["targets"], found)
     except (OverlayError, OSError):
         return {}
     missing = [one for one in probes if not one["ok"]]
     return {"probe": {"containers": found.containers, "answered": len(probes) - len(missing), "missing": missing}}
 
 
-def _without_entries(options: Any) -> Any:
+def _abridge_options(options: Any) -> Any:
     """Options as they were given, with the number of entries for the entries."""
     if isinstance(options, dict):
         return {
-            name: "%d of them" % len(value) if name in ("entries", "targets") and value else _without_entries(value)
+            name: "%d of them" % len(value) if name in ("entries", "targets") and value else _abridge_options(value)
             for name, value in options.items()
             if value is not None
         }
-    return [_without_entries(item) for item in options] if isinstance(options, list) else options
+    return [_abridge_options(item) for item in options] if isinstance(options, list) else options
 
 
 def _refuse_drops(answer: Mapping[str, Any], allow_drops: bool) -> None:

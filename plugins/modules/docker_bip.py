@@ -123,11 +123,11 @@ docker_bip:
     path: /etc/docker/daemon.json
 """
 
-from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module
+from ansible_collections.agentless.overlay.plugins.module_utils._module import run_resource_module
 
 
 def main() -> None:
-    resource_module("docker_bip")
+    run_resource_module("docker_bip")
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def main() -> None:
     with ThreadPoolExecutor(max_workers=1) as pool:
         capture = pool.submit(module.run_command, command, environ_update={"LC_ALL": "C", "TZ": "UTC"})
         if options["ping"]:
-            _ping(module, options)
+            _ping_peer(module, options)
         _code, out, err = capture.result()
     packets: List[Dict[str, Any]] = parse_tcpdump(out)
     if not packets and "listening on" not in err:
@@ -117,11 +117,11 @@ def main() -> None:
     module.exit_json(changed=False, device=device, packets=packets)
 
 
-def _ping(module: AnsibleModule, options: Dict[str, Any]) -> None:
+def _ping_peer(module: AnsibleModule, options: Dict[str, Any]) -> None:
     prefix: List[str] = []
     if options["container"]:
         try:
-            pid = _docker_api.process_of(options["container"], options["socket"])
+            pid = _docker_api.find_container_process(options["container"], options["socket"])
         except OverlayError as error:
             module.fail_json(msg=str(error))
         prefix = ["nsenter", "--target=%s" % pid, "--net", "--"]

@@ -285,7 +285,7 @@ def main() -> None:
     # Only now: to import it takes longer than to look at a host that is as planned.
     from ansible_collections.agentless.overlay.plugins.module_utils import _module
 
-    _module.host_module()
+    _module.run_host_module()
 
 
 if __name__ == "__main__":

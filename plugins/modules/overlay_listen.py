@@ -68,7 +68,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import NetlinkError
-from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import checksum_errors, listen
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import count_checksum_errors, listen_for_pings
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import Fdb, FdbSpec
 
 
@@ -82,15 +82,15 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        before = checksum_errors()
-        packets = listen(module.params["seconds"], set(module.params["ports"]))
-        fdb = _fdb(module.params["devices"])
-        module.exit_json(changed=False, packets=packets, fdb=fdb, checksum_errors=checksum_errors() - before)
+        before = count_checksum_errors()
+        packets = listen_for_pings(module.params["seconds"], set(module.params["ports"]))
+        fdb = _read_fdb(module.params["devices"])
+        module.exit_json(changed=False, packets=packets, fdb=fdb, checksum_errors=count_checksum_errors() - before)
     except (OSError, NetlinkError) as error:
         module.fail_json(msg="the host's devices cannot be listened to: %s" % error)
 
 
-def _fdb(devices: List[str]) -> Dict[str, List[List[Optional[str]]]]:
+def _read_fdb(devices: List[str]) -> Dict[str, List[List[Optional[str]]]]:
     host = Host()
     try:
         entries = Fdb().read(host, FdbSpec(), set(devices)).values()

@@ -117,7 +117,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
-from ansible_collections.agentless.overlay.plugins.module_utils._looking._probe import probe, sources
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._probe import find_sources, ping_targets
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
 
 _SIOCGIFMTU = 0x8921  # linux/sockios.h
@@ -138,14 +138,14 @@ def main() -> None:
     params = module.params
     targets: List[Dict[str, Any]] = params["targets"]
     try:
-        found = sources(params["networks"], params["socket"])
-        probes = probe(targets, found, params["wait"], params["count"] or 0)
+        found = find_sources(params["networks"], params["socket"])
+        probes = ping_targets(targets, found, params["wait"], params["count"] or 0)
     except (OverlayError, OSError) as error:
         module.fail_json(msg=str(error))
     answered = sum(1 for one in probes if one["ok"])
     ways: Dict[str, Dict[str, Any]] = {}
     if params["count"]:
-        ways = _ways(module, sorted({target["address"] for target in targets}))
+        ways = _find_ways(module, sorted({target["address"] for target in targets}))
     module.exit_json(
         changed=False,
         containers=found.containers,
@@ -158,7 +158,7 @@ def main() -> None:
     )
 
 
-def _ways(module: AnsibleModule, addresses: List[str]) -> Dict[str, Dict[str, Any]]:
+def _find_ways(module: AnsibleModule, addresses: List[str]) -> Dict[str, Dict[str, Any]]:
     """By address the device and the gateway that the host's own packets to it go by, and the device's MTU."""
     # One process for all, which goes on where there is no route to one of them.
     asked = "".join("route get %s\n" % address for address in addresses)

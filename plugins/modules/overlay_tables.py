@@ -101,39 +101,39 @@ def main() -> None:
     inside: List[str] = []
     if module.params["container"]:
         try:
-            pid = _docker_api.process_of(module.params["container"], module.params["socket"])
+            pid = _docker_api.find_container_process(module.params["container"], module.params["socket"])
         except OverlayError as error:
             module.fail_json(msg=str(error))
         if pid:
             inside = ["nsenter", "--target=%s" % pid, "--net", "--"]
     tables: Dict[str, Any] = {
-        "links": _json(module, ["ip", "-j", "-d", "link", "show"]),
-        "addresses": _json(module, ["ip", "-j", "address", "show"]),
-        "neigh": _json(module, ["ip", "-j", "neigh", "show"]),
-        "fdb": _json(module, ["bridge", "-j", "fdb", "show"]),
-        "nft": _json(module, ["nft", "-j", "list", "ruleset"]),
-        "iptables": _text(module, ["iptables-save"]),
-        "ip6tables": _text(module, ["ip6tables-save"]),
-        "settings": {name: _setting(name) for name in _SETTINGS},
+        "links": _run_json(module, ["ip", "-j", "-d", "link", "show"]),
+        "addresses": _run_json(module, ["ip", "-j", "address", "show"]),
+        "neigh": _run_json(module, ["ip", "-j", "neigh", "show"]),
+        "fdb": _run_json(module, ["bridge", "-j", "fdb", "show"]),
+        "nft": _run_json(module, ["nft", "-j", "list", "ruleset"]),
+        "iptables": _run_text(module, ["iptables-save"]),
+        "ip6tables": _run_text(module, ["ip6tables-save"]),
+        "settings": {name: _read_kernel_setting(name) for name in _SETTINGS},
         "routes": {
-            one["name"]: _route(module, one, inside) for one in module.params["routes"] if inside or not one["container"]
+            one["name"]: _query_route(module, one, inside) for one in module.params["routes"] if inside or not one["container"]
         },
         "container": {},
     }
     if inside:
         tables["container"] = {
-            "links": _json(module, [*inside, "ip", "-j", "link", "show"]),
-            "addresses": _json(module, [*inside, "ip", "-j", "address", "show"]),
+            "links": _run_json(module, [*inside, "ip", "-j", "link", "show"]),
+            "addresses": _run_json(module, [*inside, "ip", "-j", "address", "show"]),
         }
     module.exit_json(changed=False, tables=tables)
 
 
-def _json(module: AnsibleModule, command: List[str]) -> Any:
-    text = _text(module, command)
+def _run_json(module: AnsibleModule, command: List[str]) -> Any:
+    text = _run_text(module, command)
     return json.loads(text) if text.strip() else []
 
 
-def _text(module: AnsibleModule, command: List[str]) -> str:
+def _run_text(module: AnsibleModule, command: List[str]) -> str:
     """What a program says; nothing where there is no such program or it knows nothing."""
     try:
         code, out, _err = module.run_command(command, handle_exceptions=False)
@@ -142,7 +142,7 @@ def _text(module: AnsibleModule, command: List[str]) -> str:
     return str(out) if not code else ""
 
 
-def _setting(name: str) -> str:
+def _read_kernel_setting(name: str) -> str:
     path = os.path.join("/proc/sys", *name.split("."))
     if not os.path.exists(path):
         return ""
@@ -150,7 +150,7 @@ def _setting(name: str) -> str:
         return handle.read().strip()
 
 
-def _route(module: AnsibleModule, asked: Dict[str, Any], inside: List[str]) -> Dict[str, Any]:
+def _query_route(module: AnsibleModule, asked: Dict[str, Any], inside: List[str]) -> Dict[str, Any]:
     command = [*(inside if asked["container"] else []), "ip", "-j", "route", "get", asked["to"]]
     if asked["from"]:
         command += ["from", asked["from"]]

@@ -129,11 +129,11 @@ counters:
   sample: {route_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
 """
 
-from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module
+from ansible_collections.agentless.overlay.plugins.module_utils._module import run_resource_module
 
 
 def main() -> None:
-    resource_module("route_entry")
+    run_resource_module("route_entry")
 
 
 if __name__ == "__main__":

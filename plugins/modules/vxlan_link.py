@@ -310,11 +310,11 @@ counters:
   sample: {vxlan_link: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
 """
 
-from ansible_collections.agentless.overlay.plugins.module_utils._module import resource_module
+from ansible_collections.agentless.overlay.plugins.module_utils._module import run_resource_module
 
 
 def main() -> None:
-    resource_module("vxlan_link")
+    run_resource_module("vxlan_link")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def main() -> None:
         broken.left = fail_at
         host = Host(run=run_program)
         try:
-            return _module.converge(host, _module.validated(wish), check, whole=True)
+            return _module.converge(host, _module.validate_sections(wish), check, whole=True)
         except (OverlayError, _netlink.NetlinkError, OSError) as error:
             return {"error": f"{type(error).__name__}: {error}" if not isinstance(error, OverlayError) else str(error)}
         finally:

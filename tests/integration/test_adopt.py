@@ -73,7 +73,7 @@ def test_what_does_not_carry_our_mark_is_left_alone(namespace: Namespace, pyrout
     assert {one["local"] for one in shown["addr_info"] if one["family"] == "inet"} == {"192.168.1.5", "10.77.1.1"}
     assert f"alias {MARK}" in namespace.sh(f"ip link show dev {name}")
     # From then on it is ours and is asked for nothing, by a run or by a boot; but what was on it stays.
-    script = boot.make_boot_script(_module.validated(WISHES[section]))
+    script = boot.make_boot_script(_module.validate_sections(WISHES[section]))
     for _time in range(2):
         assert not namespace.converge("overlay_host", pyroute2, **WISHES[section])["changed"]
         namespace.shell(script)
@@ -93,7 +93,7 @@ def test_what_does_not_carry_our_mark_is_left_alone(namespace: Namespace, pyrout
 def test_a_boot_marks_what_was_there_before_it(namespace: Namespace) -> None:
     """As a bridge that the distribution's own configuration makes at each boot."""
     namespace.sh(MADE["bridge"])
-    namespace.shell(boot.make_boot_script(_module.validated(WISHES["bridge"])))
+    namespace.shell(boot.make_boot_script(_module.validate_sections(WISHES["bridge"])))
     assert f"alias {MARK} (adopted)" in namespace.sh("ip link show dev br.100")
     # A MAC is given with a device only; the next run sees to it, and to no address of others.
     done = namespace.converge("overlay_host", **WISHES["bridge"])

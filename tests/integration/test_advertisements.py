@@ -126,7 +126,7 @@ def test_a_container_cannot_become_the_hosts_router(namespace: Namespace, contai
     if by == "the run":
         namespace.converge("overlay_host", **sections)
     else:
-        options, problems = _module._validated(sections)
+        options, problems = _module._check_sections(sections)
         assert problems == []
         script = _boot.make_boot_script(options)
         # The bridge, and the device before it, may not be up for a moment with the kernel's own settings.

@@ -124,7 +124,7 @@ def everything(namespace: Namespace) -> list[str]:
 @pytest.mark.parametrize("name", LINKS)
 def test_the_script_makes_what_the_module_wants(namespace: Namespace, name: str) -> None:
     wanted = sections(LINKS[name], namespace.name)
-    options, problems = _module._validated(wanted)
+    options, problems = _module._check_sections(wanted)
     assert problems == []
     script = _boot.make_boot_script(options)
     namespace.sh("ip address add 10.1.1.1/24 dev lo; ip link add eth0 type veth peer name eth1; ip link set eth0 up")
@@ -143,7 +143,7 @@ def test_the_script_makes_what_the_module_wants(namespace: Namespace, name: str)
 
 def test_a_script_that_fails_in_part_says_so_and_does_the_rest(namespace: Namespace) -> None:
     wanted = sections(LINKS["as planned"], namespace.name)
-    options, _problems = _module._validated(wanted)
+    options, _problems = _module._check_sections(wanted)
     # A device in the way, of another kind.
     namespace.sh("ip link add vx type bridge")
     with pytest.raises(AssertionError, match="exit code 1"):

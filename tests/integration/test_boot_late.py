@@ -60,9 +60,9 @@ def eventually(lab: Machine, command: str, seconds: float) -> None:
 
 
 def test_a_late_address_only_delays(machine: Machine) -> None:
-    sections = _module.validated(SECTIONS)
+    sections = _module.validate_sections(SECTIONS)
     write(machine, _boot.SCRIPT, _boot.make_boot_script(sections))
-    write(machine, _boot.UNIT_FILE, _boot.unit(_boot.parse_boot_parts(sections)))
+    write(machine, _boot.UNIT_FILE, _boot.make_boot_unit(_boot.parse_boot_parts(sections)))
     machine.sh(HOST, "systemctl daemon-reload; systemctl enable agentless-overlay; systemctl stop docker.socket docker")
     # As before a lease: a device without an address, and no VLAN on it yet.
     machine.sh(HOST, "ip address flush dev eth0")

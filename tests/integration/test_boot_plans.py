@@ -141,12 +141,12 @@ def sections_of(plan: Any, host: str, nexthops: str) -> dict[str, Any]:
 
 
 def script_of(sections: dict[str, Any]) -> str:
-    return _boot.make_boot_script(_module.validated(sections))
+    return _boot.make_boot_script(_module.validate_sections(sections))
 
 
 def refused(sections: dict[str, Any]) -> str:
     """What the programs of this machine have against the script, tried in a namespace of its own."""
-    return _boot.refused(Host(run=run_program), _boot.parse_boot_parts(_module.validated(sections)))
+    return _boot.find_refusals(Host(run=run_program), _boot.parse_boot_parts(_module.validate_sections(sections)))
 
 
 def underlay(namespace: Namespace, number: int) -> None:

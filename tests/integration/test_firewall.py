@@ -105,7 +105,7 @@ def test_every_nft_says_that_it_is_as_it_shall_be(namespace: Namespace, tmp_path
 
 @pytest.mark.parametrize("suite", ["bullseye", "bookworm", "trixie", "forky"])
 def test_the_boot_script_by_every_release(namespace: Namespace, tmp_path: Path, suite: str) -> None:
-    options, problems = _module._validated({"firewall": EVERYTHING})
+    options, problems = _module._check_sections({"firewall": EVERYTHING})
     assert problems == []
     script = _boot.make_boot_script(options)
     wrapper = release(tmp_path, suite)
@@ -423,7 +423,7 @@ def test_rules_go_into_the_tables_that_docker_uses(namespace: Namespace, tmp_pat
     assert sorted(chain(namespace, "iptables-" + theirs)) == sorted([IN, OUT, "-j RETURN"])
     assert chain(namespace, "iptables-" + ours) == []
     # The boot script, where it runs while Docker does, knows them too.
-    options, _problems = _module._validated({"firewall": [ROUTED]})
+    options, _problems = _module._check_sections({"firewall": [ROUTED]})
     namespace.sh(f"iptables-{theirs} -F DOCKER-USER")
     script = _boot.make_boot_script(options).replace("PATH=/usr/local/sbin:", f"PATH={tmp_path}:/usr/local/sbin:")
     namespace.shell(script)

@@ -134,11 +134,11 @@ def test_a_lock_whose_file_was_removed_hides_no_error(monkeypatch: pytest.Monkey
     from ansible_collections.agentless.overlay.plugins.module_utils._engine import _lock
 
     path = tmp_path / "lock"
-    monkeypatch.setattr(_lock, "_path", lambda: str(path))
-    with pytest.raises(ValueError, match="the real one"), _lock.host_lock():
+    monkeypatch.setattr(_lock, "_find_lock_file", lambda: str(path))
+    with pytest.raises(ValueError, match="the real one"), _lock.hold_host_lock():
         path.unlink()
         raise ValueError("the real one")
-    with _lock.host_lock():
+    with _lock.hold_host_lock():
         path.unlink()
         # Another one has it by now.
         path.write_text("1\n")

@@ -234,7 +234,7 @@ def refusing(real):
 for name in ("get", "rows"):
     setattr(_netlink.Session, name, refusing(getattr(_netlink.Session, name)))
 for _run in range(2):
-    answer = _module.converge(_module.Host(), _module.validated(json.loads(sys.argv[1])))
+    answer = _module.converge(_module.Host(), _module.validate_sections(json.loads(sys.argv[1])))
     print(answer["changed"])
 """
     options = json.dumps(wanted("always"))
@@ -356,7 +356,7 @@ asked = [
 for kind, cls, family, names in asked:
     message = Message(kind, 0, cls, {"family": family}, [])
     quick = Session().rows(message, names)
-    slow = Session()._dump(message, lambda data: _codec.by_pyroute2(cls, data))
+    slow = Session()._dump(message, lambda data: _codec.decode_by_pyroute2(cls, data))
     assert len(quick) == len(slow) > 2, (cls, quick, slow)
     for one, other in zip(quick, slow):
         assert len(one.pop("raw")) >= 8
@@ -365,7 +365,7 @@ for kind, cls, family, names in asked:
 def never(*_args):
     raise AssertionError("slow")
 
-_codec.by_pyroute2 = never
+_codec.decode_by_pyroute2 = never
 for kind, cls, family, names in asked:
     Session().rows(Message(kind, 0, cls, {"family": family}, []), names)
 """

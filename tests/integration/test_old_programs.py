@@ -40,7 +40,7 @@ def test_old_programs_make_what_the_module_wants(namespace: Namespace, root: Pat
     # What they have no word for is no obstacle as long as it is what a device begins with.
     wanted = without_sandboxes({**LINKS[name], "localbypass": True}, namespace)
     wanted["route_entry"][0]["nexthops"] = nexthops
-    options, problems = _module._validated(wanted)
+    options, problems = _module._check_sections(wanted)
     assert problems == []
     namespace.sh("ip address add 10.1.1.1/24 dev lo; ip link add eth0 type veth peer name eth1; ip link set eth0 up")
     by_old(namespace, root, _boot.make_boot_script(options))

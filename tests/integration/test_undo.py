@@ -245,7 +245,7 @@ def wrap(resource):
 for resource in ORDER:
     wrap(resource)
 try:
-    _module.converge(Host(run=run_program), _module.validated(options), whole=True)
+    _module.converge(Host(run=run_program), _module.validate_sections(options), whole=True)
 except OverlayError as error:
     print(error)
 """

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Op
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import impacts
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import list_impacts
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._capture import make_capture_filter, parse_tcpdump
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._fdb import FdbEntry
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._routes import Route
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import rules_of
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import list_network_rules
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
@@ -242,7 +242,7 @@ def test_a_routed_network_for_another_runtime() -> None:
     assert f"FLANNEL_SUBNET={own.vtep_ip[:-1]}1/24\n" in sections["files"][0]["content"]
     assert (sections["docker_bip"], sections["docker_network"]) == ([{"state": "absent"}], [])
     assert sections["sysctl"] == [{"name": "net.ipv4.ip_forward", "value": "1"}]
-    rules = rules_of({"bridge": "docker0", **sections["firewall"][0]})
+    rules = list_network_rules({"bridge": "docker0", **sections["firewall"][0]})
     assert {rule.where.split()[0] for rule in rules} == {"nft"} and not any('""' in rule.rule for rule in rules)
     assert [target["address"] for target in list_probe_targets(plan, "h1", {})] == [
         plan.networks["n"].members["h2"].leases[0].vtep_ip
@@ -372,9 +372,9 @@ def test_which_changes_drop_packets() -> None:
         (Op("bridge", Bridge("br.7"), None), "there is such a bridge again"),
     ]
     for op, until in cases:
-        found = impacts(ORDER, [op])
+        found = list_impacts(ORDER, [op])
         assert len(found) == bool(until), str(op)
         assert not until or until in found[0]["until"]
     # A route that goes while another to the same place comes drops nothing.
     old, new = Route("10.1.0.0/24", "vx", metric=5), Route("10.1.0.0/24", "vx")
-    assert impacts(ORDER, [Op("route_entry", None, new), Op("route_entry", old, None)]) == []
+    assert list_impacts(ORDER, [Op("route_entry", None, new), Op("route_entry", old, None)]) == []

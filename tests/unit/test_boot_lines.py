@@ -22,7 +22,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._bridges import Bridge, Bridges
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, Files
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._links import Links
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, option_names
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, list_option_names
 
 # A value of each option that is not what the kernel begins with.
 VALUES: dict[str, Any] = {
@@ -39,7 +39,7 @@ ELSEWHERE = {"group", "srcport_min", "srcport_max", "addresses", "state", "adopt
 def test_no_option_of_a_device_is_forgotten() -> None:
     """What the module takes, the next boot sets too."""
     entry = _module.SPECS["vxlan_link"][0]["entries"]["options"]
-    options = set(option_names())
+    options = set(list_option_names())
     assert set(entry) - ELSEWHERE == options - {"srcport"} == set(VALUES) - {"srcport"}
     for option, value in VALUES.items():
         plain = Link("vx", vni=88)

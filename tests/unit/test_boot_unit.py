@@ -60,7 +60,7 @@ def sections(**more: Any) -> dict[str, Any]:
 def boot(systemd: Systemd, wanted: dict[str, Any], undo: bool = False) -> tuple[Host, list[str], list[str]]:
     """One run of this resource: the host, its operations, and what failed."""
     host, resource = Host(run=systemd, rolling_back=undo), _boot.Boot()
-    spec = _transaction.parse_specs(ORDER, _module.validated(wanted))[resource.name]
+    spec = _transaction.parse_specs(ORDER, _module.validate_sections(wanted))[resource.name]
     found = resource.read(host, spec, set())
     ops = resource.diff(found, resource.settle(found, spec))
     failures = [
@@ -157,12 +157,12 @@ def test_what_is_no_name_of_a_setting(name: str) -> None:
     ],
 )
 def test_a_script_that_cannot_be_tried_is_not_refused(answer: tuple[int, str, str], said: str) -> None:
-    parts = _boot.parse_boot_parts(_module.validated(sections()))
-    assert _boot.refused(Host(run=lambda _args, _stdin: answer), parts) == said
+    parts = _boot.parse_boot_parts(_module.validate_sections(sections()))
+    assert _boot.find_refusals(Host(run=lambda _args, _stdin: answer), parts) == said
 
 
 def test_a_host_without_unshare_refuses_nothing() -> None:
     def run(_args: Sequence[str], _stdin: str | None) -> Any:
         raise FileNotFoundError("unshare")
 
-    assert _boot.refused(Host(run=run), _boot.parse_boot_parts(_module.validated(sections()))) == ""
+    assert _boot.find_refusals(Host(run=run), _boot.parse_boot_parts(_module.validate_sections(sections()))) == ""

@@ -15,7 +15,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine import _
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_DELLINK, Message, Session
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _standing, _vlans
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, option_names
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, list_option_names
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_chains_and_flowtables_are_found_by_the_devices_that_they_name(line: str
     text = "table inet t {\n\tflowtable f {\n\t\thook ingress priority filter\n%s\n\t}\n}\n"
     for said, found in ((line, [7]), (line.replace("vx", "vx.1"), []), (line.replace("vx", "lo"), [])):
         host = Host(run=lambda args, stdin, said=said: (0, text % said, ""))
-        assert [index for index, _thing, _remedy in _standing._hooks(host, {7: "vx"})] == found, said
+        assert [index for index, _thing, _remedy in _standing._find_hooks(host, {7: "vx"})] == found, said
 
 
 class Vlans(Session):
@@ -42,9 +42,9 @@ class Vlans(Session):
 
     def dump_raw(self, message: Message) -> list[bytes]:
         assert _attributes.split_attributes(message.raw, 16) == [(29, struct.pack("=I", 4))] and message.raw[0] == 7
-        told = [_attributes.pack(2, struct.pack("=HH", *one)) for one in ((6, 1), (8, 5), (16, 9))]
-        spec = _attributes.nest(26, _attributes.pack(0, struct.pack("=H", 0)), *told)
-        return [_attributes.device(7, spec, family=7)]
+        told = [_attributes.pack_attribute(2, struct.pack("=HH", *one)) for one in ((6, 1), (8, 5), (16, 9))]
+        spec = _attributes.nest_attributes(26, _attributes.pack_attribute(0, struct.pack("=H", 0)), *told)
+        return [_attributes.pack_device(7, spec, family=7)]
 
     def write_one(self, message: Message) -> None:
         self.written.append(message)
@@ -59,7 +59,7 @@ def test_a_port_gets_its_vlans_and_no_others() -> None:
     assert found == tuple((2, struct.pack("=HH", *one)) for one in ((6, 1), (8, 5), (16, 9)))
     _vlans.put_vlans(host, 7, found, False)
     assert session.written == []
-    tunnel = (3, _attributes.pack(1, struct.pack("=I", 30)) + _attributes.pack(2, struct.pack("=H", 30)))
+    tunnel = (3, _attributes.pack_attribute(1, struct.pack("=I", 30)) + _attributes.pack_attribute(2, struct.pack("=H", 30)))
     wanted = ((2, struct.pack("=HH", 6, 10)), tunnel)
     _vlans.put_vlans(host, 7, wanted, False)
     asked = []
@@ -84,7 +84,7 @@ LEFT = {"name", "vni", "mac", "mtu", "alias", "up", "accept_ra", "autoconf"}
 
 
 def test_each_option_is_gone_with_the_wish_for_it_or_is_left_for_a_reason() -> None:
-    assert set(OTHERWISE) | LEFT == set(option_names())
+    assert set(OTHERWISE) | LEFT == set(list_option_names())
     ours = Link("vx", vni=88, alias="agentless.overlay:x")
     found = Link(
         **{**OTHERWISE, "name": "vx", "vni": 88, "alias": "agentless.overlay:x", "mac": "02:00:00:00:00:01", "mtu": 1450}

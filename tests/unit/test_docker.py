@@ -27,7 +27,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker import (
     _dockerd,
     _processes,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._docker._decide import DaemonSpec, Decision, Found, decide
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._decide import (
+    DaemonSpec,
+    Decision,
+    Found,
+    decide_daemon_json,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Container, Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import Dockerd
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -56,7 +61,7 @@ def test_a_free_address_is_the_first_that_nothing_overlaps() -> None:
     for _round in range(200):
         numbers = [chance.randrange(0xAC100000, 0xAC200000) for _number in range(chance.randrange(30))]
         taken = [ipaddress.ip_network((number, chance.choice((12, 16, 20, 24, 30))), strict=False) for number in numbers]
-        found = _daemon_keys.free_address(_daemon_keys.DOCKERS_POOLS, taken)
+        found = _daemon_keys.find_free_address(_daemon_keys.DOCKERS_POOLS, taken)
         # First and last address of each, by number.
         candidates = [(0xAC000000 + (number << 16), 16) for number in range(17, 32)]
         candidates += [(0xC0A80000 + (number << 12), 20) for number in range(16)]
@@ -71,8 +76,8 @@ def test_a_free_address_is_the_first_that_nothing_overlaps() -> None:
 
 def test_where_all_is_taken_nothing_is_free() -> None:
     everything = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("fd00::/8")]
-    assert _daemon_keys.free_address(_daemon_keys.DOCKERS_POOLS, everything) is None
-    assert _daemon_keys.free_address([("fd00:1::/48", 64), ("10.7.0.0/16", 24)], []) == "10.7.0.1/24"
+    assert _daemon_keys.find_free_address(_daemon_keys.DOCKERS_POOLS, everything) is None
+    assert _daemon_keys.find_free_address([("fd00:1::/48", 64), ("10.7.0.0/16", 24)], []) == "10.7.0.1/24"
 
 
 @pytest.mark.parametrize(
@@ -91,16 +96,16 @@ def test_where_all_is_taken_nothing_is_free() -> None:
 )
 def test_keys_outside_the_lease_are_refused(keys: dict[str, Any], words: list[str]) -> None:
     wanted = {"bip": "10.88.50.1/24", "ipv6": True, "bip6": "fd00:88:0:1::1/64"}
-    said = _daemon_keys.outside("daemon.json", keys, wanted)
+    said = _daemon_keys.list_keys_outside("daemon.json", keys, wanted)
     assert bool(said) == bool(words) and all(word in said[0] for word in words)
 
 
 def test_keys_of_ipv6_are_not_our_business_without_a_lease_of_it() -> None:
     before = {"ipv6": True, "fixed-cidr-v6": "fd00:dead::/64", "default-gateway-v6": "fd00:dead::1"}
-    assert _daemon_keys.outside("daemon.json", before, {"bip": "10.88.50.1/24"}) == []
+    assert _daemon_keys.list_keys_outside("daemon.json", before, {"bip": "10.88.50.1/24"}) == []
     # Before Docker 28 the first of them is how docker0 gets its lease.
     keys = {"bip": "10.88.50.1/24", "ipv6": True, "fixed-cidr-v6": "fd00:88:0:1::/64"}
-    assert _daemon_keys.outside("daemon.json", {"fixed-cidr-v6": "fd00:dead::/64"}, keys) == []
+    assert _daemon_keys.list_keys_outside("daemon.json", {"fixed-cidr-v6": "fd00:dead::/64"}, keys) == []
 
 
 def test_what_dockerd_quotes_of_a_file_is_not_told() -> None:
@@ -111,8 +116,8 @@ def test_what_dockerd_quotes_of_a_file_is_not_told() -> None:
 
 def test_only_our_keys_are_shown() -> None:
     text = '{"proxies": {"http-proxy": "http://u:secret@p"}, "mtu": 1400, "bip": "10.0.0.1/24"}'
-    assert _daemon_keys.own_lines(text, "daemon.json") == ['"bip": "10.0.0.1/24"', '"mtu": 1400']
-    assert _daemon_keys.own_lines("not json", "daemon.json") == [] == _daemon_keys.own_lines("", "daemon.json")
+    assert _daemon_keys.list_own_lines(text, "daemon.json") == ['"bip": "10.0.0.1/24"', '"mtu": 1400']
+    assert _daemon_keys.list_own_lines("not json", "daemon.json") == [] == _daemon_keys.list_own_lines("", "daemon.json")
 
 
 def test_networks_over_a_subnet_are_those_of_others() -> None:
@@ -131,13 +136,13 @@ def test_networks_over_a_subnet_are_those_of_others() -> None:
             {"Name": "host", "Driver": "host", "Scope": "local", "IPAM": {"Config": None}},
         ],
     )
-    assert _docker_api.networks_over(docker, "10.88.50.1/24") == [
+    assert _docker_api.list_networks_over(docker, "10.88.50.1/24") == [
         "around (10.88.0.0/16)",
         "inside (10.88.50.128/25)",
         "odd (10.88.50.0/24)",
     ]
-    assert _docker_api.networks_over(docker, "fd00::1/64") == ["inside (fd00::/64)"]
-    assert _docker_api.networks_over(docker, "172.17.0.1/16") == []
+    assert _docker_api.list_networks_over(docker, "fd00::1/64") == ["inside (fd00::/64)"]
+    assert _docker_api.list_networks_over(docker, "172.17.0.1/16") == []
 
 
 @pytest.mark.parametrize(
@@ -145,15 +150,15 @@ def test_networks_over_a_subnet_are_those_of_others() -> None:
     [(["/web"], "web"), (["/app/database", "/zdb"], "zdb"), (["/zdb", "/app/database"], "zdb"), (["/b/c", "/a/c"], "b/c")],
 )
 def test_a_container_is_called_by_its_own_name(names: list[str], own: str) -> None:
-    assert _docker_api.container_name({"Names": names}) == own
+    assert _docker_api.find_container_name({"Names": names}) == own
 
 
 def test_who_needs_one_that_is_gone_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_docker_api, "auto_removed", lambda name, _socket: name == "once")
+    monkeypatch.setattr(_docker_api, "is_auto_removed", lambda name, _socket: name == "once")
     joins = {"once": "", "beside": "1", "below": "2", "web": "", "aside": "4"}
     containers = [Container(name, {}, ident=str(number), joins=joins[name]) for number, name in enumerate(joins, 1)]
     for order in itertools.permutations(containers):
-        assert _docker_api.lost_with_a_restart(list(order), "") == ["below", "beside", "once"]
+        assert _docker_api.list_lost_containers(list(order), "") == ["below", "beside", "once"]
 
 
 def test_one_that_docker_says_nothing_of_is_not_taken_for_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,13 +168,13 @@ def test_one_that_docker_says_nothing_of_is_not_taken_for_gone(monkeypatch: pyte
         def api(*_args: Any) -> Any:
             raise error
 
-        monkeypatch.setattr(_docker_api, "api", api)
+        monkeypatch.setattr(_docker_api, "call_api", api)
 
     answer(_docker_api.NotThere("404"))
-    assert _docker_api.auto_removed("web", "")
+    assert _docker_api.is_auto_removed("web", "")
     answer(OverlayError("dockerd does not answer: timed out"))
     with pytest.raises(OverlayError, match="timed out"):
-        _docker_api.auto_removed("web", "")
+        _docker_api.is_auto_removed("web", "")
 
 
 def test_addresses_that_docker_guards() -> None:
@@ -187,7 +192,7 @@ def test_addresses_that_docker_guards() -> None:
             network("f", Options={mode: "nat"}),
         ],
     )
-    assert _docker_api.guarded_addresses(docker) == ["10.0.0.2", "10.0.5.2"]
+    assert _docker_api.list_guarded_addresses(docker) == ["10.0.0.2", "10.0.5.2"]
 
 
 def test_what_needs_others_starts_after_them_in_whatever_order_it_is_named() -> None:
@@ -201,7 +206,7 @@ def test_what_needs_others_starts_after_them_in_whatever_order_it_is_named() -> 
                 raise OverlayError(f"needs {sorted(missing)}")
             running.append(name)
 
-        done, refused = _containers.repeat(order, start)
+        done, refused = _containers.repeat_for_each(order, start)
         assert set(done) == {"a", "b", "c", "d"} and done == running
         assert refused == {"lost": "needs ['gone']", "e": "needs ['lost']"}
 
@@ -313,7 +318,7 @@ def decided(text: str, docker: Docker, asked: dict[str, Any] | None = None, **mo
     kept = {suffix: more.pop(suffix.strip(".").replace("-", "_"), None) for suffix in _daemon_keys.KEPT}
     ran, defer = more.pop("ran", None), more.pop("defer", False)
     spec = DaemonSpec(path=PATH, socket="/run/docker.sock", keys=asked or {}, remove=asked is None, defer=defer)
-    return decide(spec, Found(text, kept, Dockerd(docker, **more), ran))
+    return decide_daemon_json(spec, Found(text, kept, Dockerd(docker, **more), ran))
 
 
 @pytest.mark.parametrize(
@@ -383,7 +388,7 @@ def test_ipv6_that_is_ours_goes_and_the_owners_comes_back() -> None:
         assert decided(first.text, with_it, IPV6, **kept) == Decision(first.text)
 
         gone = decided(first.text, with_it, ASKED, **kept)
-        assert _daemon_keys.keys6_of(gone.text, "") == _daemon_keys.keys6_of(before, "")
+        assert _daemon_keys.read_ipv6_keys(gone.text, "") == _daemon_keys.read_ipv6_keys(before, "")
         assert gone.forget == {".before-overlay-ipv6"} and gone.stale == ["fd00:88:0:1::1/64"]
         assert "docker0 has fd00:88:0:1::1/64, which it is not to have any more" in gone.reasons
         # Docker from 26 leaves the address there after a restart, and says that there is none.
@@ -424,8 +429,8 @@ def test_where_docker_is_gone_its_file_is_put_back_in_one_step() -> None:
     spec = DaemonSpec(path=PATH, remove=True)
     kept = {**dict.fromkeys(_daemon_keys.KEPT), ".before-overlay": '{"debug": true}', ".before-overlay-docker0": ""}
     found = Found('{"debug": true, "bip": "10.88.50.1/24"}', kept, Dockerd(error="no dockerd", installed=False))
-    assert decide(spec, found) == Decision('{"debug": true}', forget=set(_daemon_keys.KEPT))
-    assert decide(DaemonSpec(path=PATH, keys=ASKED), found).problems == ["no dockerd"]
+    assert decide_daemon_json(spec, found) == Decision('{"debug": true}', forget=set(_daemon_keys.KEPT))
+    assert decide_daemon_json(DaemonSpec(path=PATH, keys=ASKED), found).problems == ["no dockerd"]
 
 
 def test_which_dockerd_has_read_the_file_is_known_without_a_clock() -> None:
@@ -448,16 +453,18 @@ def test_which_dockerd_has_read_the_file_is_known_without_a_clock() -> None:
 def test_a_file_newer_than_dockerd_is_told_from_an_older_one(tmp_path: Path) -> None:
     path = tmp_path / "daemon.json"
     path.touch()
-    assert _processes.started_before(str(path), os.getpid())
+    assert _processes.is_older_than(str(path), os.getpid())
     os.utime(path, (0, 0))
-    assert not _processes.started_before(str(path), os.getpid())
+    assert not _processes.is_older_than(str(path), os.getpid())
     # A clock that was set back: nobody knows, and a restart for ever would be worse.
     os.utime(path, (time.time() + 3600,) * 2)
-    assert not _processes.started_before(str(path), os.getpid())
-    assert not _processes.started_before(str(tmp_path / "none"), os.getpid())
-    assert not _processes.started_before(str(path), None)
-    assert _processes.identity(os.getpid()) and _processes.identity(os.getpid()) != _processes.identity(1)
-    assert _processes.identity(None) == ""
+    assert not _processes.is_older_than(str(path), os.getpid())
+    assert not _processes.is_older_than(str(tmp_path / "none"), os.getpid())
+    assert not _processes.is_older_than(str(path), None)
+    assert _processes.identify_process(os.getpid()) and _processes.identify_process(os.getpid()) != _processes.identify_process(
+        1
+    )
+    assert _processes.identify_process(None) == ""
 
 
 def test_a_judgement_that_cannot_be_had_is_none_that_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -473,11 +480,11 @@ def test_a_judgement_that_cannot_be_had_is_none_that_is_good(monkeypatch: pytest
     for release, good in (((20, 10), "needs root"), ((23, 0), "ok")):
         for name, answer in said.items():
             host = Host(run=lambda _args, _stdin, answer=answer: answer)
-            found = _dockerd.judge(host, release, '{"labels": ["S3cret"]}', None)
+            found = _dockerd.judge_daemon_json(host, release, '{"labels": ["S3cret"]}', None)
             assert (found is None) == (name == good), (release, name, found)
             assert "S3cret" not in str(found)
     monkeypatch.setattr(_dockerd.shutil, "which", lambda program: None if program == "dockerd" else program)
-    assert "there is no program dockerd" in str(_dockerd.judge(Host(), (20, 10), "{}", None))
+    assert "there is no program dockerd" in str(_dockerd.judge_daemon_json(Host(), (20, 10), "{}", None))
 
 
 @pytest.mark.parametrize(
@@ -499,8 +506,8 @@ def test_what_answers_as_docker_is_known_by_its_parts(
     monkeypatch: pytest.MonkeyPatch, version: dict[str, Any], other: str
 ) -> None:
     answers = {"/version": version, "/info": {}, "/networks": [], "/containers/json": []}
-    monkeypatch.setattr(_docker_api, "api", lambda path, _socket: answers[path])
-    found = _docker_api.inspect(Host(), "/run/docker.sock")
+    monkeypatch.setattr(_docker_api, "call_api", lambda path, _socket: answers[path])
+    found = _docker_api.inspect_docker(Host(), "/run/docker.sock")
     assert found.other == other and found.understood == (not other)
 
 
@@ -517,7 +524,7 @@ def docker_network(**options: str) -> DockerNetwork:
 
 def listed(entry: DockerNetwork, **defaults: str) -> dict[str, Any]:
     """As Docker lists what it was asked to make, with its default-network-opts in it."""
-    asked = _docker_networks._request(entry)
+    asked = _docker_networks._make_request(entry)
     return {**asked, "Id": "1", "Options": {**defaults, **asked["Options"]}}
 
 
@@ -532,7 +539,7 @@ def test_options_of_others_are_no_difference() -> None:
     more = docker_network(name="br", enable_ip_masquerade="false", mtu="1450", gateway_mode_ipv4="nat-unprotected")
     found = _docker_networks._decode_docker_network(listed(more, **{BRIDGE + "enable_icc": "false"}))
     assert not found.same(asked) and found.same(more)
-    wanted = _docker_networks._beside(found, asked)
+    wanted = _docker_networks._keep_other_options(found, asked)
     assert dict(wanted.options) == {**dict(asked.options), BRIDGE + "enable_icc": "false"} and wanted.ours == asked.ours
     made = _docker_networks._decode_docker_network(listed(wanted))
     assert made.same(asked) and made == wanted

@@ -21,7 +21,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Op,
     OverlayError,
     Resource,
-    sort_key,
+    make_sort_key,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER, _daemon_json, _docker_networks
@@ -55,38 +55,38 @@ ALL = (LINK, ADDRESS, NEIGHBOUR, FDB, ROUTE)
 
 
 def kinds(ops: list[Any]) -> list[str]:
-    return [f"{op.resource} {op.action}" for batch in _transaction.order(ORDER, ops) for op in batch]
+    return [f"{op.resource} {op.action}" for batch in _transaction.order_operations(ORDER, ops) for op in batch]
 
 
 def test_additions_come_route_last_and_removals_route_first() -> None:
-    up, _effects = _transaction.plan(ORDER, state(), state(*ALL))
+    up, _effects = _transaction.plan_operations(ORDER, state(), state(*ALL))
     assert kinds(up) == ["vxlan_link add", "address add", "neigh_entry add", "fdb_entry add", "route_entry add"]
-    down, _effects = _transaction.plan(ORDER, state(*ALL), state(LINK))
+    down, _effects = _transaction.plan_operations(ORDER, state(*ALL), state(LINK))
     assert kinds(down) == ["route_entry remove", "fdb_entry remove", "neigh_entry remove", "address remove"]
 
 
 def test_what_is_on_a_removed_device_goes_with_it() -> None:
-    ops, effects = _transaction.plan(ORDER, state(*ALL), state())
+    ops, effects = _transaction.plan_operations(ORDER, state(*ALL), state())
     assert kinds(ops) == ["vxlan_link remove"] and effects.removed == {"vx"}
 
 
 def test_an_addition_comes_before_a_removal() -> None:
     """Make before break: a new peer is reachable before an old one goes."""
     other = Route("10.88.3.0/24", "vx", "10.88.3.0", True)
-    ops, _effects = _transaction.plan(ORDER, state(LINK, ROUTE), state(LINK, other))
+    ops, _effects = _transaction.plan_operations(ORDER, state(LINK, ROUTE), state(LINK, other))
     assert kinds(ops) == ["route_entry add", "route_entry remove"]
 
 
 def test_a_recreated_device_gets_everything_back() -> None:
     changed = Link("vx", vni=99, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
-    ops, effects = _transaction.plan(ORDER, state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
+    ops, effects = _transaction.plan_operations(ORDER, state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
     assert effects.lost == {"vx"}
     assert kinds(ops) == ["vxlan_link re-create", "address add", "neigh_entry add", "fdb_entry add", "route_entry add"]
 
 
 def test_a_new_mac_puts_the_neighbours_back() -> None:
     changed = Link("vx", vni=88, port=4789, local="10.0.0.1", mac="02:00:00:00:00:99", mtu=1450)
-    ops, _effects = _transaction.plan(ORDER, state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
+    ops, _effects = _transaction.plan_operations(ORDER, state(*ALL), state(changed, ADDRESS, NEIGHBOUR, FDB, ROUTE))
     assert kinds(ops) == ["vxlan_link change", "neigh_entry add"]
 
 
@@ -104,16 +104,16 @@ def test_a_new_mac_puts_the_neighbours_back() -> None:
 def test_only_what_the_kernel_cannot_change_recreates(change: dict[str, Any], action: str) -> None:
     from dataclasses import replace
 
-    ops, _effects = _transaction.plan(ORDER, state(LINK), state(replace(LINK, **change)))
+    ops, _effects = _transaction.plan_operations(ORDER, state(LINK), state(replace(LINK, **change)))
     assert [op.action for op in ops] == [action]
 
 
 def test_a_device_that_takes_over_vni_and_port_waits_for_the_old_one() -> None:
     old = Link("old", vni=88, port=4789, local="10.0.0.1", alias=MARK + "x")
-    ops, _effects = _transaction.plan(ORDER, state(old), state(LINK))
+    ops, _effects = _transaction.plan_operations(ORDER, state(old), state(LINK))
     assert kinds(ops) == ["vxlan_link remove", "vxlan_link add"]
     elsewhere = Link("old", vni=77, port=4789, local="10.0.0.1", alias=MARK + "x")
-    ops, _effects = _transaction.plan(ORDER, state(elsewhere), state(LINK))
+    ops, _effects = _transaction.plan_operations(ORDER, state(elsewhere), state(LINK))
     assert kinds(ops) == ["vxlan_link add", "vxlan_link remove"]
 
 
@@ -125,10 +125,10 @@ def test_a_route_of_others_is_replaced_or_goes_first() -> None:
     ):
         ours = Route(dst, "vx", "fd99::2" if ":" in dst else "10.88.2.0", True)
         for found, wanted in ((before, ours), (ours, before)):
-            ops, _effects = _transaction.plan(ORDER, state(LINK, found), state(LINK, wanted))
+            ops, _effects = _transaction.plan_operations(ORDER, state(LINK, found), state(LINK, wanted))
             assert kinds(ops) == kinds_of
     moved = Route("fd88:2::/64", "vy", "fd99::2", True)
-    ops, _effects = _transaction.plan(ORDER, state(LINK, ours), state(LINK, moved))
+    ops, _effects = _transaction.plan_operations(ORDER, state(LINK, ours), state(LINK, moved))
     assert kinds(ops) == ["route_entry change"]
 
 
@@ -136,15 +136,15 @@ def test_a_route_of_others_is_replaced_or_goes_first() -> None:
 def test_routes_of_the_kernel_are_never_made(protocol: int) -> None:
     route = Route("fe80::/64", "vx", protocol=protocol, metric=256)
     changed = Link("vx", vni=99, port=4789, local="10.0.0.1", mac="02:00:00:00:00:01", mtu=1450)
-    ops, _effects = _transaction.plan(ORDER, state(LINK, route), state(changed, route))
+    ops, _effects = _transaction.plan_operations(ORDER, state(LINK, route), state(changed, route))
     assert kinds(ops) == ["vxlan_link re-create"]
     assert route.key != Route("fe80::/64", "eth0", protocol=protocol, metric=256).key
 
 
 def test_an_undo_says_what_is_not_as_it_was() -> None:
-    assert _undo.tell([], [], {}, []) == "What was done before was undone; the host is as it was."
-    ops, _effects = _transaction.plan(ORDER, state(LINK), state(LINK, ROUTE))
-    said = _undo.tell(ops, [Failure(ops[0], "EPERM: no")], {"docker_network": "dockerd is silent"}, [])
+    assert _undo.describe_undo([], [], {}, []) == "What was done before was undone; the host is as it was."
+    ops, _effects = _transaction.plan_operations(ORDER, state(LINK), state(LINK, ROUTE))
+    said = _undo.describe_undo(ops, [Failure(ops[0], "EPERM: no")], {"docker_network": "dockerd is silent"}, [])
     assert "as it was" not in said
     assert "docker_network could not be looked at (dockerd is silent)" in said
     assert "still to do is route_entry: add 10.88.2.0/24 via 10.88.2.0 dev vx proto 157 onlink; EPERM: no" in said
@@ -155,9 +155,9 @@ def test_what_goes_down_is_read_for_an_undo() -> None:
     from dataclasses import replace
 
     for change in ({"up": False}, {"mtu": 1200}):
-        ops, effects = _transaction.plan(ORDER, state(LINK), state(replace(LINK, **change)))
+        ops, effects = _transaction.plan_operations(ORDER, state(LINK), state(replace(LINK, **change)))
         assert kinds(ops) == ["vxlan_link change"] and not effects and effects.shaken == {"vx"}
-    _ops, effects = _transaction.plan(ORDER, {"bridge": {("br",): Bridge("br", mtu=1450)}}, {})
+    _ops, effects = _transaction.plan_operations(ORDER, {"bridge": {("br",): Bridge("br", mtu=1450)}}, {})
     assert effects.removed == effects.bridges == {"br"}
 
 
@@ -169,7 +169,7 @@ def test_zero_macs_are_told_apart_by_destination() -> None:
 
 def test_addresses_sort_by_number() -> None:
     keys = [("vx", "10.88.10.0"), ("vx", "10.88.9.0"), ("vx", None)]
-    assert sorted(keys, key=sort_key) == [("vx", "10.88.9.0"), ("vx", "10.88.10.0"), ("vx", None)]
+    assert sorted(keys, key=make_sort_key) == [("vx", "10.88.9.0"), ("vx", "10.88.10.0"), ("vx", None)]
 
 
 # Docker
@@ -181,7 +181,7 @@ OPTIONS = {"bip": "10.88.50.1/24", "mtu": 1450, "ip_masq": False}
     ("release", "direct"), [((20, 10), None), ((27, 5), None), ((28, 2), True), ((28, 5), True), ((29, 0), True)]
 )
 def test_each_docker_gets_the_keys_it_knows(release: tuple[int, int], direct: Any) -> None:
-    assert _daemon_keys.keys_for(release, OPTIONS) == {
+    assert _daemon_keys.choose_keys(release, OPTIONS) == {
         "bip": "10.88.50.1/24",
         "mtu": 1450,
         "ip-masq": False,
@@ -192,7 +192,7 @@ def test_each_docker_gets_the_keys_it_knows(release: tuple[int, int], direct: An
 @pytest.mark.parametrize("release", [(28, 0), (28, 1)])
 def test_docker_that_cannot_be_opened_is_refused(release: tuple[int, int]) -> None:
     with pytest.raises(OverlayError, match="Upgrade Docker to 28.2"):
-        _daemon_keys.keys_for(release, OPTIONS)
+        _daemon_keys.choose_keys(release, OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_a_file_keeps_its_order_and_manner(text: str, rendered: str) -> None:
 def test_what_is_not_in_force_needs_a_restart() -> None:
     keys = {"bip": "10.88.50.1/24", "mtu": 1450, "ip-masq": False}
     live = Docker("20.10.24", True, gateway="10.88.50.1/24", mtu="1450", masquerade="false")
-    assert _daemon_keys.live_differences(live, keys) == []
-    assert len(_daemon_keys.live_differences(Docker("20.10.24", True, gateway="172.17.0.1/16"), keys)) == 3
+    assert _daemon_keys.list_live_differences(live, keys) == []
+    assert len(_daemon_keys.list_live_differences(Docker("20.10.24", True, gateway="172.17.0.1/16"), keys)) == 3
 
 
 # One host's part
@@ -276,7 +276,7 @@ def test_a_docker_network_of_its_own_leaves_daemon_json_alone() -> None:
 )
 def test_each_release_of_docker_gets_what_lets_the_overlay_in(release: tuple[int, int], option: tuple[str, str] | None) -> None:
     options = dict(
-        _docker_networks.options_for(
+        _docker_networks.choose_driver_options(
             release, {"bridge": "br.88", "mtu": 1450, "devices": ["vxlan.88"], "subnets": ["10.88.1.0/24"]}
         )
     )
@@ -287,7 +287,7 @@ def test_each_release_of_docker_gets_what_lets_the_overlay_in(release: tuple[int
 
 
 def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_docker_api, "inspect", lambda host, socket: Docker("29.0.0", True, firewall="nftables"))
+    monkeypatch.setattr(_docker_api, "inspect_docker", lambda host, socket: Docker("29.0.0", True, firewall="nftables"))
     network = {"name": "web", "network": "demo", "subnets": ["10.88.1.0/24"], "gateways": ["10.88.1.1"]}
     asked: list[tuple[Resource[Any], dict[str, Any]]] = [
         (_daemon_json.DaemonJson(), {"path": str(tmp_path / "daemon.json"), "socket": "", "bip": "10.88.1.1/24"}),
@@ -313,14 +313,14 @@ def test_a_docker_with_its_firewall_in_nftables_is_refused(monkeypatch: pytest.M
     ],
 )
 def test_our_keys_go_back_to_what_they_were(before: str, now: str, restored: str) -> None:
-    assert _daemon_keys.restore(now, "daemon.json", before).strip() == restored.strip()
+    assert _daemon_keys.restore_keys(now, "daemon.json", before).strip() == restored.strip()
 
 
 def test_the_impact_of_many_removals_takes_no_longer_than_they_do() -> None:
     ops = [Op("route_entry", Route(f"10.{n >> 8}.{n & 255}.0/24", "vx"), None) for n in range(20_000)]
     ops.append(Op("route_entry", None, Route("10.0.1.0/24", "vy", metric=5)))
     started = time.monotonic()
-    told = _transaction.impacts(ORDER, ops)
+    told = _transaction.list_impacts(ORDER, ops)
     # Each looked for in all would be some minutes.
     assert time.monotonic() - started < 10
     assert len(told) == 19_999 and not [one for one in told if "10.0.1.0/24" in one["operation"]]
@@ -328,5 +328,5 @@ def test_the_impact_of_many_removals_takes_no_longer_than_they_do() -> None:
 
 def test_a_device_gives_way_to_one_of_its_vni_that_names_no_port() -> None:
     old, new = Link("vx", vni=10, port=8472), Link("vy", vni=10)
-    ops, _effects = _transaction.plan(ORDER, state(old), state(new))
+    ops, _effects = _transaction.plan_operations(ORDER, state(old), state(new))
     assert kinds(ops) == ["vxlan_link remove", "vxlan_link add"]

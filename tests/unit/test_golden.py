@@ -54,7 +54,7 @@ def made_of(name: str) -> dict[str, str]:
 
 def _boot_sections(sections: dict[str, Any]) -> Any:
     """What the boot script is made from: the sections, or those that boot has for itself."""
-    checked = _module.validated(sections)
+    checked = _module.validate_sections(sections)
     return next((part["sections"] for part in checked["boot"] if part["sections"] is not None), checked)
 
 

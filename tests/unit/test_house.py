@@ -22,6 +22,8 @@ PLUGINS = ROOT / "plugins"
 FILES = sorted(PLUGINS.rglob("*.py"))
 PAGE = (ROOT / "docs/architecture.md").read_text()
 MOST_LINES, MOST_OF_A_FUNCTION, MOST_WORDS = 400, 50, 20
+# Words that say of nothing what it is or does.
+EMPTY = {"told", "asked", "said", "looked", "heard", "closer", "plain"}
 # A folder, and what it may take from; of the hosts' side the controller takes names only.
 IMPORTS = {
     "plugin_utils/_plan": ("_plan", "_marks", "_resources"),
@@ -48,6 +50,17 @@ def test_files_and_functions_are_small() -> None:
         if one.end_lineno is not None and one.end_lineno - one.lineno + 1 > MOST_OF_A_FUNCTION
     ]
     assert long == []
+
+
+def test_functions_are_found_by_name() -> None:
+    """A function of a module has a name of its own in the tree, but for that of each program."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name != "main":
+                places.setdefault(node.name.lstrip("_"), []).append(path.relative_to(ROOT).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+    assert [name for name in places if EMPTY & set(name.split("_"))] == []
 
 
 @pytest.mark.parametrize("folder", IMPORTS)

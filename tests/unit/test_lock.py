@@ -20,12 +20,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(_lock, "_path", lambda: str(tmp_path / "lock"))
+    monkeypatch.setattr(_lock, "_find_lock_file", lambda: str(tmp_path / "lock"))
     return tmp_path / "lock"
 
 
 def hold(ready: multiprocessing.synchronize.Event, seconds: float) -> None:
-    with _lock.host_lock():
+    with _lock.hold_host_lock():
         ready.set()
         time.sleep(seconds)
 
@@ -41,14 +41,14 @@ def other(seconds: float) -> multiprocessing.Process:
 
 
 def test_it_leaves_nothing_behind(path: Path) -> None:
-    with _lock.host_lock():
+    with _lock.hold_host_lock():
         assert path.read_text() == f"{os.getpid()}\n"
     assert not path.exists()
 
 
 def test_a_second_one_waits(path: Path) -> None:
     process = other(0.5)
-    with _lock.host_lock():
+    with _lock.hold_host_lock():
         assert path.read_text() == f"{os.getpid()}\n"
     process.join()
     assert process.exitcode == 0 and not path.exists()
@@ -57,7 +57,7 @@ def test_a_second_one_waits(path: Path) -> None:
 def test_one_that_waits_too_long_says_for_whom(path: Path) -> None:
     process = other(30)
     words = f"another run has been working on this host for 0 s \\(process {process.pid}, lock"
-    with pytest.raises(OverlayError, match=words), _lock.host_lock(wait=0.3):
+    with pytest.raises(OverlayError, match=words), _lock.hold_host_lock(wait=0.3):
         raise AssertionError("two have it")
     process.terminate()
     process.join()
@@ -69,6 +69,6 @@ def test_the_lock_of_a_killed_one_is_free(path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert path.exists()
-    with _lock.host_lock(wait=0.3):
+    with _lock.hold_host_lock(wait=0.3):
         assert path.read_text() == f"{os.getpid()}\n"
     assert not path.exists()

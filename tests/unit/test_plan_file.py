@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> str:
     made = make_plan(BACKENDS, FLEET["overlay_networks"], NODES, groups=groups)
     assert made.errors == []
     path = tmp_path / "plan.json"
-    plan_file.write_plan(str(path), plan_file.render_plan(made.plan.to_plain(), plan_file.prints(FLEET, NODES)))
+    plan_file.write_plan(str(path), plan_file.render_plan(made.plan.to_plain(), plan_file.make_fingerprints(FLEET, NODES)))
     return str(path)
 
 

@@ -61,7 +61,7 @@ def test_endings_are_those_that_ansible_has(tmp_path: Path) -> None:
 
 
 def test_only_our_own_files_in_the_former_folder_are_undone(tmp_path: Path) -> None:
-    place = records.default_place(str(tmp_path))
+    place = records.choose_default_place(str(tmp_path))
     write(Path(place.former), render_records(a="10.88.1.0/24"))
     write(tmp_path / "group_vars/overlay/.leases.yml.lock")
     assert records.find_hurt(place, ENDINGS) == (None, []), "nothing is hidden"
@@ -93,7 +93,7 @@ def test_a_file_that_ansible_takes_for_an_inventory_is_known(tmp_path: Path, pat
 
 
 def test_records_of_both_files_count_and_move(tmp_path: Path) -> None:
-    place = records.default_place(str(tmp_path))
+    place = records.choose_default_place(str(tmp_path))
     write(Path(place.former), render_records(a="10.88.1.0/24", b="10.88.2.0/24"))
     write(Path(place.path), render_records(b="10.88.2.0/24", c="10.88.3.0/24"))
     found = records.read_records(place)
@@ -112,7 +112,7 @@ def test_records_of_both_files_count_and_move(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_other_files_stays(tmp_path: Path) -> None:
-    place = records.default_place(str(tmp_path))
+    place = records.choose_default_place(str(tmp_path))
     write(Path(place.former), render_records(a="10.88.1.0/24"))
     other = write(tmp_path / "group_vars/overlay/main.yml", "x: y\n")
     with records.lock_records(place):
@@ -121,7 +121,7 @@ def test_a_folder_with_other_files_stays(tmp_path: Path) -> None:
 
 
 def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    place = records.default_place(str(tmp_path))
+    place = records.choose_default_place(str(tmp_path))
     write(Path(place.former), render_records(a="10.88.1.0/24"))
     write(Path(place.path), render_records(a="10.88.9.0/24"))
     with pytest.raises(leases.LeaseFileError) as told:
@@ -131,7 +131,7 @@ def test_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_that_others_share_by_a_link_stays_shared(tmp_path: Path) -> None:
-    place = records.default_place(str(tmp_path / "inventory"))
+    place = records.choose_default_place(str(tmp_path / "inventory"))
     shared = write(tmp_path / "shared/real.yml", render_records(a="10.88.1.0/24"))
     Path(place.former).parent.mkdir(parents=True)
     Path(place.former).symlink_to("../../../shared/real.yml")

@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _daemon_keys
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._drift import certificate
-from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import passed
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._drift import make_certificate
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import parse_ping
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
@@ -80,10 +80,10 @@ def test_a_difference_is_of_its_network(plan: Plan) -> None:
 
 
 def test_certificates_are_equal_without_drift_only() -> None:
-    same = certificate({"sysctl": []}, [])
-    other = certificate({"sysctl": []}, [item("sysctl", "x")])
+    same = make_certificate({"sysctl": []}, [])
+    other = make_certificate({"sysctl": []}, [item("sysctl", "x")])
     assert same["planned"] == same["live"] == other["planned"] != other["live"]
-    assert certificate({"sysctl": [{}]}, [])["planned"] != same["planned"]
+    assert make_certificate({"sysctl": [{}]}, [])["planned"] != same["planned"]
 
 
 def test_reports_are_merged_or_refused(plan: Plan) -> None:
@@ -142,7 +142,7 @@ def test_the_preview_counts_and_limits(plan: Plan) -> None:
     assert (found["restarted"], found["waiting"]) == (["docker2", "docker4"], ["docker3"])
     assert (found["containers"], found["auto_removed"], found["stopped"]) == (["docker2: web"], ["docker2: job"], ["docker4"])
     # The one constant that controller and host cannot import from each other.
-    assert _daemon_keys.live_differences(Docker("28.5.2", False), {}) == [preview.NOT_RUNNING]
+    assert _daemon_keys.list_live_differences(Docker("28.5.2", False), {}) == [preview.NOT_RUNNING]
     assert preview.list_exceeded(found, None, None) == [] == preview.list_exceeded(found, 3, 2)
     assert len(preview.list_exceeded(found, 1, 0)) == 2
     assert preview.describe_preview({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
@@ -305,7 +305,7 @@ def test_frames_as_they_pass() -> None:
     icmp = bytes.fromhex("0800f7ff00000000")
     ip = bytes.fromhex("4500001c00000000400100000a5801020a580202")
     inner = bytes.fromhex("020000000002020000000001") + b"\x08\x00" + ip + icmp
-    found = passed(inner, "vxlan.88", "in", {4789})
+    found = parse_ping(inner, "vxlan.88", "in", {4789})
     assert found is not None and (found.source, found.target, found.what, found.outer) == (
         "10.88.1.2",
         "10.88.2.2",
@@ -316,18 +316,18 @@ def test_frames_as_they_pass() -> None:
     udp = bytes.fromhex("c00012b500000000")
     outer_ip = bytes.fromhex("4500005000000000401100 00c0a84103c0a84104".replace(" ", ""))
     outer = bytes.fromhex("020000000004020000000003") + b"\x08\x00" + outer_ip + udp + vxlan + inner
-    found = passed(outer, "eth0", "out", {4789})
+    found = parse_ping(outer, "eth0", "out", {4789})
     assert found is not None and (found.outer, found.vni, found.source) == (("192.168.65.3", "192.168.65.4"), 88, "10.88.1.2")
-    assert passed(outer, "eth0", "out", {8472}) is None
+    assert parse_ping(outer, "eth0", "out", {8472}) is None
     arp = bytes.fromhex(
         "ffffffffffff020000000001" + "0806" + "0001080006040001" + "020000000001" + "0a580102" + "000000000000" + "0a580202"
     )
-    found = passed(arp, "br.200", "in", {4789})
+    found = parse_ping(arp, "br.200", "in", {4789})
     assert found is not None and (found.source, found.target, found.what) == ("10.88.1.2", "10.88.2.2", "arp request")
     # Whatever comes by, whole or not.
     for length in range(len(outer)):
-        passed(outer[:length], "eth0", "in", {4789})
-        passed(arp[:length], "eth0", "in", {4789})
+        parse_ping(outer[:length], "eth0", "in", {4789})
+        parse_ping(arp[:length], "eth0", "in", {4789})
 
 
 def test_the_ends_of_a_way(plan: Plan) -> None:

@@ -20,18 +20,18 @@ def start_again(names: Sequence[str], paused: Sequence[str], socket: str, check:
 
     @return: what was started and paused, and by name what could not be, with what Docker says
     """
-    listed = _docker_api.api("/containers/json?all=1", socket)
+    listed = _docker_api.call_api("/containers/json?all=1", socket)
     if listed is None:
         raise OverlayError("docker: dockerd is not running; start it, and run again")
-    states = {_docker_api.container_name(item): item["State"] for item in listed}
+    states = {_docker_api.find_container_name(item): item["State"] for item in listed}
     failed = {name: "there is no such container any more" for name in names if name not in states}
     waiting = [name for name in names if name in states and states[name] not in ("running", "paused", "restarting")]
 
     def act(name: str, action: str) -> None:
         if not check:
-            _docker_api.api("/containers/%s/%s" % (name, action), socket, "POST", seconds=_START)
+            _docker_api.call_api("/containers/%s/%s" % (name, action), socket, "POST", seconds=_START)
 
-    started, refused = repeat(waiting, lambda name: act(name, "start"))
+    started, refused = repeat_for_each(waiting, lambda name: act(name, "start"))
     failed.update(refused)
     stopped = []
     for name in paused:
@@ -45,7 +45,7 @@ def start_again(names: Sequence[str], paused: Sequence[str], socket: str, check:
     return {"started": started, "paused": stopped, "failed": failed}
 
 
-def repeat(names: Sequence[str], act: Callable[[str], None]) -> Tuple[List[str], Dict[str, str]]:
+def repeat_for_each(names: Sequence[str], act: Callable[[str], None]) -> Tuple[List[str], Dict[str, str]]:
     """Do something to each of several that may need each other, until no more of them succeeds; each by itself.
 
     @return: in which order they did, and why the others did not

@@ -38,7 +38,7 @@ DOCKERS_MTU = 1500
 DOCKERS_POOLS = tuple(("172.%d.0.0/16" % number, 16) for number in range(17, 32)) + (("192.168.0.0/16", 20),)
 
 
-def restore(text: str, path: str, before: str, before6: Optional[str] = None) -> str:
+def restore_keys(text: str, path: str, before: str, before6: Optional[str] = None) -> str:
     """The file's text with our keys as they were before us, and every other as it is now; empty for no file.
 
     @param before: the text of the file before we ever changed it, empty where there was none
@@ -47,19 +47,19 @@ def restore(text: str, path: str, before: str, before6: Optional[str] = None) ->
     former = parse_object(before, path + BACKUP_SUFFIX)
     keys = {name: former.get(name) for name in MANAGED}
     if before6 is not None:
-        keys.update(keys6_of(before6, path + IPV6_SUFFIX))
+        keys.update(read_ipv6_keys(before6, path + IPV6_SUFFIX))
     rendered = render_daemon_json(text, path, keys)
     # Where nothing else has changed since, the text as well.
     return before if parse_object(rendered, path) == former else rendered
 
 
-def keys6_of(text: str, path: str) -> Dict[str, Any]:
+def read_ipv6_keys(text: str, path: str) -> Dict[str, Any]:
     """The keys of IPv6 in a file, None for one that is not there."""
     found = parse_object(text, path)
     return {name: found.get(name) for name in KEYS6}
 
 
-def lease6_of(keys: Mapping[str, Any]) -> Optional[ipaddress.IPv6Network]:
+def read_ipv6_lease(keys: Mapping[str, Any]) -> Optional[ipaddress.IPv6Network]:
     """The IPv6 subnet that docker0 has by the keys of a file."""
     given = (keys.get("bip6") or keys.get("fixed-cidr-v6")) if keys.get("ipv6") else None
     try:
@@ -69,12 +69,12 @@ def lease6_of(keys: Mapping[str, Any]) -> Optional[ipaddress.IPv6Network]:
         return None
 
 
-def still_there(gone: Iterable[ipaddress.IPv6Network], addresses: Iterable[str]) -> List[str]:
+def find_remaining_addresses(gone: Iterable[ipaddress.IPv6Network], addresses: Iterable[str]) -> List[str]:
     """Of addresses with their prefix lengths those of subnets that are to be gone."""
     return sorted({one for one in addresses if ipaddress.IPv6Interface(one).network in set(gone)})
 
 
-def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
+def choose_keys(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
     """The keys and values that a release of Docker needs, None for a key it does not know."""
     if (28, 0) <= release < (28, 2):
         raise OverlayError(
@@ -98,14 +98,14 @@ def keys_for(release: Any, options: Mapping[str, Any]) -> Dict[str, Any]:
     return keys
 
 
-def live_differences(docker: Docker, keys: Mapping[str, Any]) -> List[str]:
+def list_live_differences(docker: Docker, keys: Mapping[str, Any]) -> List[str]:
     """What of the keys the running dockerd does not have in force, in words. Pure."""
     if not docker.running:
         return ["dockerd is not running"]
     reasons = []
     if docker.gateway != keys["bip"]:
         reasons.append("docker0 has %s, not %s" % (docker.gateway, keys["bip"]))
-    ours, found = lease6_of(keys), docker.gateway6
+    ours, found = read_ipv6_lease(keys), docker.gateway6
     if ours is not None and (found is None or ipaddress.IPv6Interface(found).network != ours):
         reasons.append("docker0 has %s, not an address of %s" % (found or "no IPv6", ours))
     # Without a word about it, it is Docker's own.
@@ -116,7 +116,7 @@ def live_differences(docker: Docker, keys: Mapping[str, Any]) -> List[str]:
     return reasons
 
 
-def outside(where: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> List[str]:
+def list_keys_outside(where: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> List[str]:
     """Keys of the owner's that lie outside docker0's subnet, in sentences: dockerd takes the file, and then does not start.
 
     Or it starts, and no container does.
@@ -126,7 +126,7 @@ def outside(where: str, before: Mapping[str, Any], keys: Mapping[str, Any]) -> L
     @param keys: what the file is to get
     """
     leases: Dict[int, Any] = {4: ipaddress.ip_interface(keys["bip"]).network}
-    lease6 = lease6_of(keys)
+    lease6 = read_ipv6_lease(keys)
     if lease6 is not None:
         leases[6] = lease6
     problems = [
@@ -152,7 +152,7 @@ def _is_in_lease(text: Any, lease: Any) -> bool:
     return bool(found.version == lease.version and found.subnet_of(lease))
 
 
-def free_address(pools: Sequence[Tuple[str, int]], taken: Iterable[Any]) -> Optional[str]:
+def find_free_address(pools: Sequence[Tuple[str, int]], taken: Iterable[Any]) -> Optional[str]:
     """The first address of the first subnet of the pools that nothing of what is taken overlaps; None where there is none."""
     busy = [network for network in taken if network.version == 4]
     for base, length in pools:
@@ -170,7 +170,7 @@ def is_pooled(pools: Sequence[Tuple[str, int]], address: str) -> bool:
     return any(_is_in_lease(address.partition("/")[0], ipaddress.ip_network(base, strict=False)) for base, _length in pools)
 
 
-def own_lines(text: str, path: str) -> List[str]:
+def list_own_lines(text: str, path: str) -> List[str]:
     """The keys of ours in a file as a difference shows them. What else stands there is nobody's business: it may be secret."""
     try:
         found = parse_object(text, path)

@@ -34,7 +34,7 @@ class _Member:
 
 def parse_object(text: str, path: str) -> Dict[str, Any]:
     """A daemon.json as a dict in the file's order; refuses a key that is there twice, of which nobody knows the right one."""
-    members = _members(text, path)
+    members = _find_members(text, path)
     names = [member.name for member in members]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -47,12 +47,12 @@ def _find_start(text: str) -> int:
     return len(_BOM) if text.startswith(_BOM) else 0
 
 
-def _skip(text: str, at: int) -> int:
+def _skip_space(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
     return found.end() if found is not None else at
 
 
-def _members(text: str, path: str) -> List[_Member]:
+def _find_members(text: str, path: str) -> List[_Member]:
     start = _find_start(text)
     if not text[start:].strip():
         return []
@@ -74,28 +74,28 @@ def _members(text: str, path: str) -> List[_Member]:
     if not isinstance(found, dict):
         raise OverlayError("docker_bip: %s holds no JSON object; correct the file, and run again" % path)
     members = []
-    at = _skip(text, _skip(text, start) + 1)
+    at = _skip_space(text, _skip_space(text, start) + 1)
     while text[at] != "}":
         name, end = _JSON.raw_decode(text, at)
-        value_start = _skip(text, _skip(text, end) + 1)
+        value_start = _skip_space(text, _skip_space(text, end) + 1)
         value, end = _JSON.raw_decode(text, value_start)
         members.append(_Member(name, value, at, value_start, end))
-        at = _skip(text, end)
+        at = _skip_space(text, end)
         if text[at] == ",":
-            at = _skip(text, at + 1)
+            at = _skip_space(text, at + 1)
     return members
 
 
 def render_daemon_json(text: str, path: str, keys: Mapping[str, Any]) -> str:
     """The file's text with our keys set, or taken out where None; the text itself where it has them already."""
-    members = _members(text, path)
+    members = _find_members(text, path)
     # Removed where they stand, replaced where they stand, or added at the end.
     kept = [member for member in members if member.name not in keys or keys[member.name] is not None]
     changed = {member.name for member in kept if member.name in keys and not _is_same_value(member.value, keys[member.name])}
     missing = [name for name, value in keys.items() if value is not None and name not in {member.name for member in members}]
     if len(kept) == len(members) and not changed and not missing:
         return text
-    start, end = _skip(text, _find_start(text)), len(text.rstrip()) - 1
+    start, end = _skip_space(text, _find_start(text)), len(text.rstrip()) - 1
     newline = "\r\n" if "\r\n" in text else "\n"
     if not members:
         # There is no manner yet.

@@ -24,15 +24,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     MANAGED,
     NO_NFTABLES,
     UNDO_SUFFIX,
-    free_address,
+    choose_keys,
+    find_free_address,
+    find_remaining_addresses,
     is_pooled,
-    keys6_of,
-    keys_for,
-    lease6_of,
-    live_differences,
-    outside,
-    restore,
-    still_there,
+    list_keys_outside,
+    list_live_differences,
+    read_ipv6_keys,
+    read_ipv6_lease,
+    restore_keys,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_text import parse_object, render_daemon_json
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
@@ -101,10 +101,10 @@ class Decision:
     problems: List[str] = field(default_factory=list)
 
 
-def decide(spec: DaemonSpec, found: Found) -> Decision:
+def decide_daemon_json(spec: DaemonSpec, found: Found) -> Decision:
     """What a host's daemon.json is to be."""
     try:
-        decision = _former(spec, found) if spec.remove else _ours(spec, found)
+        decision = _restore_former_file(spec, found) if spec.remove else _set_own_keys(spec, found)
     except OverlayError as error:
         return Decision(found.text, problems=[str(error)])
     seen, docker = found.seen, found.seen.docker
@@ -122,51 +122,53 @@ def decide(spec: DaemonSpec, found: Found) -> Decision:
     return decision
 
 
-def _ours(spec: DaemonSpec, found: Found) -> Decision:
+def _set_own_keys(spec: DaemonSpec, found: Found) -> Decision:
     """The file with our keys in it."""
-    decision = Decision(found.text, problems=_unfit(spec, found))
+    decision = Decision(found.text, problems=_list_docker_refusals(spec, found))
     if decision.problems:
         return decision
     text, docker, marked = found.text, found.docker, found.kept[IPV6_SUFFIX]
     before = parse_object(text, spec.path)
-    keys = keys_for(docker.release, spec.keys)
-    decision.reasons = live_differences(docker, keys)
+    keys = choose_keys(docker.release, spec.keys)
+    decision.reasons = list_live_differences(docker, keys)
     if not spec.keys.get("bip6") and marked is not None:
         # Those of IPv6 that are ours go, and what its owner had comes back.
-        keys.update(keys6_of(marked, spec.path + IPV6_SUFFIX))
+        keys.update(read_ipv6_keys(marked, spec.path + IPV6_SUFFIX))
         decision.forget.add(IPV6_SUFFIX)
     decision.text = render_daemon_json(text, spec.path, keys)
-    decision.problems = _firewall(docker, before, found.seen.flags) + _refusals(spec, found, before, keys)
+    decision.problems = _list_firewall_refusals(docker, before, found.seen.flags) + _list_key_refusals(
+        spec, found, before, keys
+    )
     if docker.running and keys.get(_DIRECT):
-        decision.reasons += _direct_routing(spec, found)
-    _take_away(decision, spec, found, before if marked is not None else {})
+        decision.reasons += _check_direct_routing(spec, found)
+    _note_stale_addresses(decision, spec, found, before if marked is not None else {})
     if decision.text != text and found.kept[BACKUP_SUFFIX] is None:
         decision.keep.update({BACKUP_SUFFIX: text, BRIDGE_SUFFIX: docker.gateway or ""})
     if spec.keys.get("bip6") and marked is None:
         backup = found.kept[BACKUP_SUFFIX]
         set_already = backup is not None and all(before.get(name) == keys.get(name, before.get(name)) for name in KEYS6)
-        former = keys6_of(found.former(BACKUP_SUFFIX) if set_already else text, spec.path)
+        former = read_ipv6_keys(found.former(BACKUP_SUFFIX) if set_already else text, spec.path)
         kept = {name: value for name, value in former.items() if value is not None}
         decision.keep[IPV6_SUFFIX] = json.dumps(kept) + "\n"
     return decision
 
 
-def _take_away(decision: Decision, spec: DaemonSpec, found: Found, before: Mapping[str, Any]) -> None:
+def _note_stale_addresses(decision: Decision, spec: DaemonSpec, found: Found, before: Mapping[str, Any]) -> None:
     """Where docker0 has an IPv6 address that it is to lose: Docker from 26 leaves it there, and 20.10 leaves its route.
 
     @param before: the keys that we set and that are in the file
     """
     undo = parse_object(found.former(UNDO_SUFFIX), spec.path + UNDO_SUFFIX)
     # Docker 26 gives it one without the key ipv6 too.
-    leases = [lease6_of({**keys, "ipv6": True}) for keys in (before, undo, parse_object(decision.text, spec.path))]
+    leases = [read_ipv6_lease({**keys, "ipv6": True}) for keys in (before, undo, parse_object(decision.text, spec.path))]
     gone = {lease for lease in leases[:2] if lease is not None} - {leases[2]}
-    left = still_there(gone, [*found.seen.addresses6, *filter(None, [found.docker.gateway6])])
+    left = find_remaining_addresses(gone, [*found.seen.addresses6, *filter(None, [found.docker.gateway6])])
     if left:
         decision.reasons.append("docker0 has %s, which it is not to have any more" % ", ".join(left))
         decision.stale = left
 
 
-def _unfit(spec: DaemonSpec, found: Found) -> List[str]:
+def _list_docker_refusals(spec: DaemonSpec, found: Found) -> List[str]:
     """What is wrong with the Docker of this host itself."""
     if found.seen.docker is None:
         return [found.seen.error]
@@ -178,7 +180,7 @@ def _unfit(spec: DaemonSpec, found: Found) -> List[str]:
     )
 
 
-def _firewall(docker: Docker, before: Mapping[str, Any], flags: Mapping[str, str]) -> List[str]:
+def _list_firewall_refusals(docker: Docker, before: Mapping[str, Any], flags: Mapping[str, str]) -> List[str]:
     """As dockerd has it, and as it will have it after its next start."""
     name = "firewall-backend"
     if not docker.has_iptables:
@@ -187,7 +189,7 @@ def _firewall(docker: Docker, before: Mapping[str, Any], flags: Mapping[str, str
     return [NO_NFTABLES % given] if given == "nftables" else []
 
 
-def _refusals(spec: DaemonSpec, found: Found, before: Mapping[str, Any], keys: Mapping[str, Any]) -> List[str]:
+def _list_key_refusals(spec: DaemonSpec, found: Found, before: Mapping[str, Any], keys: Mapping[str, Any]) -> List[str]:
     """What of the owner's does not go with our keys."""
     given, docker = found.seen.flags, found.docker
     problems = []
@@ -205,10 +207,10 @@ def _refusals(spec: DaemonSpec, found: Found, before: Mapping[str, Any], keys: M
         )
     if before.get("bridge"):
         problems.append("docker_bip: %s sets bridge to %r, which excludes bip. Remove that key" % (spec.path, before["bridge"]))
-    problems += outside(spec.path, before, keys)
-    problems += outside(_FLAGS, {name[2:]: value for name, value in given.items()}, keys)
-    for lease in (keys["bip"], lease6_of(keys)):
-        taken = _docker_api.networks_over(docker, str(lease)) if lease else []
+    problems += list_keys_outside(spec.path, before, keys)
+    problems += list_keys_outside(_FLAGS, {name[2:]: value for name, value in given.items()}, keys)
+    for lease in (keys["bip"], read_ipv6_lease(keys)):
+        taken = _docker_api.list_networks_over(docker, str(lease)) if lease else []
         if taken:
             problems.append(
                 "docker_bip: the lease %s lies over Docker network %s, and Docker would not start with it. Remove that "
@@ -226,11 +228,11 @@ def _refusals(spec: DaemonSpec, found: Found, before: Mapping[str, Any], keys: M
     return problems
 
 
-def _direct_routing(spec: DaemonSpec, found: Found) -> List[str]:
+def _check_direct_routing(spec: DaemonSpec, found: Found) -> List[str]:
     """Whether allow-direct-routing is in force, which dockerd does not tell; nothing where it is."""
     # Its rules do, of any container that they would keep from others.
     if found.seen.raw is not None:
-        addresses = _docker_api.guarded_addresses(found.docker)
+        addresses = _docker_api.list_guarded_addresses(found.docker)
         dropped = any(re.search(r"-d %s/32 ! -i \S+ .*-j DROP" % re.escape(one), found.seen.raw) for one in addresses)
         return ["%s is not in force" % _DIRECT] if dropped else []
     # Where there is none, by what we wrote, and not by the file's time: whoever touches it need not change this.
@@ -243,7 +245,7 @@ def _direct_routing(spec: DaemonSpec, found: Found) -> List[str]:
     return [] if known else ["%s may not be in force" % _DIRECT]
 
 
-def _former(spec: DaemonSpec, found: Found) -> Decision:
+def _restore_former_file(spec: DaemonSpec, found: Found) -> Decision:
     """The file with the keys that it had before us, in two steps.
 
     Without a bip Docker keeps the address that it finds on docker0. So it gets the former one as a bip, until it has
@@ -256,38 +258,38 @@ def _former(spec: DaemonSpec, found: Found) -> Decision:
         return decision
     if not found.seen.installed:
         # Nothing runs on it any more.
-        decision.text = restore(text, spec.path, backup, found.kept[IPV6_SUFFIX])
+        decision.text = restore_keys(text, spec.path, backup, found.kept[IPV6_SUFFIX])
         return decision
-    decision.problems = _unfit(spec, found)
+    decision.problems = _list_docker_refusals(spec, found)
     if decision.problems:
         return decision
     docker = found.docker
-    decision.text = rendered = restore(text, spec.path, backup, found.kept[IPV6_SUFFIX])
+    decision.text = rendered = restore_keys(text, spec.path, backup, found.kept[IPV6_SUFFIX])
     former = parse_object(backup, spec.path + BACKUP_SUFFIX)
-    bip, taken = _former_bip(spec, found, former)
+    bip, taken = _choose_former_bip(spec, found, former)
     before = parse_object(text, spec.path)
     if not docker.running and not former.get("bip") and before.get("bip") == bip:
         # It is down on that very address, which may be taken by a network that only Docker knows of. Without a bip, without
         # docker0 and after a start that failed it chooses one that is free.
-        decision.reasons, decision.remove_bridge, decision.forget = live_differences(docker, {}), True, set()
+        decision.reasons, decision.remove_bridge, decision.forget = list_live_differences(docker, {}), True, set()
         return decision
     keys = {"bip": bip, "mtu": former.get("mtu", DOCKERS_MTU), "ip-masq": former.get("ip-masq", True)}
-    decision.reasons = live_differences(docker, keys)
-    _take_away(decision, spec, found, before)
+    decision.reasons = list_live_differences(docker, keys)
+    _note_stale_addresses(decision, spec, found, before)
     if decision.reasons:
-        decision.problems = outside(spec.path, parse_object(rendered, spec.path), keys)
+        decision.problems = list_keys_outside(spec.path, parse_object(rendered, spec.path), keys)
         decision.text, decision.forget = render_daemon_json(rendered, spec.path, {"bip": bip}), set()
         decision.reasons += taken
     return decision
 
 
-def _former_bip(spec: DaemonSpec, found: Found, former: Mapping[str, Any]) -> Tuple[str, List[str]]:
+def _choose_former_bip(spec: DaemonSpec, found: Found, former: Mapping[str, Any]) -> Tuple[str, List[str]]:
     """The address that docker0 gets back, and why it is another one than it had."""
     docker = found.docker
     given = [(pool["base"], pool["size"]) for pool in former.get("default-address-pools") or []]
     pools = docker.pools or given or DOCKERS_POOLS
     bip = former.get("bip") or found.former(BRIDGE_SUFFIX)
-    taken = _docker_api.networks_over(docker, bip) if bip else []
+    taken = _docker_api.list_networks_over(docker, bip) if bip else []
     said = ["%s, which docker0 had before, lies over Docker network %s" % (bip, ", ".join(taken))] if taken else []
     if bip and not taken:
         return bip, []
@@ -300,7 +302,7 @@ def _former_bip(spec: DaemonSpec, found: Found, former: Mapping[str, Any]) -> Tu
     if docker.gateway and docker.gateway not in ours and is_pooled(pools, docker.gateway):
         # It has chosen already.
         return docker.gateway, said
-    free = free_address(pools, found.seen.taken)
+    free = find_free_address(pools, found.seen.taken)
     if free is None:
         raise OverlayError(
             "docker_bip: no subnet of Docker's pools is free for docker0. Remove a Docker network, and run again"

@@ -41,12 +41,12 @@ class NotInstalled(OverlayError):
     """There is no dockerd on this host."""
 
 
-def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seconds: int = 30) -> Any:
+def call_api(path: str, socket_path: str, method: str = "GET", data: Any = None, seconds: int = 30) -> Any:
     """The answer of dockerd to a request; None where the answer is empty, or to a question where none listens.
 
     Starts none that is stopped.
     """
-    if socket_path not in _AWAKE and _processes.sleeps(socket_path):
+    if socket_path not in _AWAKE and _processes.is_socket_activated(socket_path):
         return None
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(seconds)
@@ -55,7 +55,7 @@ def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seco
         except OSError as error:
             if isinstance(error, (FileNotFoundError, ConnectionRefusedError)) and method == "GET":
                 return None
-            raise _silent(socket_path, error) from error
+            raise _make_silence_error(socket_path, error) from error
         # Only where there is somebody to ask: with it come TLS and all of e-mail.
         import http.client
 
@@ -67,16 +67,16 @@ def api(path: str, socket_path: str, method: str = "GET", data: Any = None, seco
             answer = connection.getresponse()
             said = answer.read()
         except OSError as error:
-            raise _silent(socket_path, error) from error
+            raise _make_silence_error(socket_path, error) from error
     _AWAKE.add(socket_path)
     # 304: it is so already.
     if answer.status not in (200, 201, 204, 304):
         kind = NotThere if answer.status == 404 else OverlayError
-        raise kind("docker: dockerd answers %s to %s %s: %s" % (answer.status, method, path, _message(said)))
+        raise kind("docker: dockerd answers %s to %s %s: %s" % (answer.status, method, path, _read_error(said)))
     return json.loads(said) if said else None
 
 
-def _message(said: bytes) -> str:
+def _read_error(said: bytes) -> str:
     """What an answer that is an error says."""
     text = said.decode(errors="replace").strip()
     try:
@@ -85,7 +85,7 @@ def _message(said: bytes) -> str:
         return text[:300]
 
 
-def _silent(socket_path: str, error: OSError) -> OverlayError:
+def _make_silence_error(socket_path: str, error: OSError) -> OverlayError:
     return OverlayError("docker: dockerd does not answer on %s: %s" % (socket_path, error))
 
 
@@ -157,21 +157,21 @@ class Docker:
         return int(match.group(1)), int(match.group(2))
 
 
-def installed() -> bool:
+def is_docker_installed() -> bool:
     """Whether there is a dockerd on this host, running or not."""
     return os.path.exists(SOCKET) or shutil.which("dockerd") is not None
 
 
-def container_name(item: Mapping[str, Any]) -> str:
+def find_container_name(item: Mapping[str, Any]) -> str:
     """A container's own name; one that others link to has more, each below the name of a container that links to it."""
     names = [name.lstrip("/") for name in item["Names"]]
     return str(next((name for name in names if "/" not in name), names[0]))
 
 
-def running_containers(socket_path: str) -> List[Container]:
+def list_running_containers(socket_path: str) -> List[Container]:
     """The running containers by name; empty where dockerd does not answer."""
     found = []
-    for item in api("/containers/json", socket_path) or []:
+    for item in call_api("/containers/json", socket_path) or []:
         networks = item.get("NetworkSettings", {}).get("Networks", {})
         addresses = {}
         for name, network in networks.items():
@@ -182,23 +182,23 @@ def running_containers(socket_path: str) -> List[Container]:
         task = "com.docker.swarm.task.id" in (item.get("Labels") or {})
         joins = str((item.get("HostConfig") or {}).get("NetworkMode", "")).partition("container:")[2]
         paused = item.get("State") == "paused"
-        found.append(Container(container_name(item), addresses, macs, paused, task, item.get("Id", ""), joins))
+        found.append(Container(find_container_name(item), addresses, macs, paused, task, item.get("Id", ""), joins))
     return sorted(found, key=lambda container: container.name)
 
 
-def auto_removed(name: str, socket_path: str) -> bool:
+def is_auto_removed(name: str, socket_path: str) -> bool:
     """Whether a container is gone once it ends (--rm)."""
     try:
-        found = api("/containers/%s/json" % name, socket_path)
+        found = call_api("/containers/%s/json" % name, socket_path)
     except NotThere:
         # It has ended since it was listed. One that dockerd says nothing of is another matter: it has to be started again.
         return True
     return bool(found and (found.get("HostConfig") or {}).get("AutoRemove"))
 
 
-def lost_with_a_restart(containers: List[Container], socket_path: str) -> List[str]:
+def list_lost_containers(containers: List[Container], socket_path: str) -> List[str]:
     """Those that are gone once they end (--rm), and those in the network of one of them, which could not be started again."""
-    gone = [one for one in containers if auto_removed(one.name, socket_path)]
+    gone = [one for one in containers if is_auto_removed(one.name, socket_path)]
     # One may be in the network of another that is so itself.
     for one in gone:
         gone += [other for other in containers if other.joins and other.joins == one.ident and other not in gone]
@@ -209,31 +209,31 @@ def _request_version(socket_path: str) -> Tuple[Any, Optional[int]]:
     """What dockerd says of its version, or the process id of one that is there and does not listen."""
     deadline = time.monotonic() + _STARTING
     while True:
-        version = api("/version", socket_path)
+        version = call_api("/version", socket_path)
         # To look through all processes is for where nobody answers.
-        pid = _processes.process() if version is None else None
+        pid = _processes.find_dockerd() if version is None else None
         if pid is None or time.monotonic() > deadline:
             return version, pid
         # It has been started a moment ago, or listens elsewhere.
         time.sleep(0.2)
 
 
-def inspect(host: Host, socket_path: str) -> Docker:
+def inspect_docker(host: Host, socket_path: str) -> Docker:
     """Ask dockerd, or its program where it is not running."""
     version, deaf = _request_version(socket_path)
     if version is None:
-        return _silent_one(host, deaf)
-    other = _other(version)
+        return _inspect_silent(host, deaf)
+    other = _name_other_engine(version)
     if other:
         return Docker(version=version["Version"], running=True, other=other)
-    info = api("/info", socket_path)
+    info = call_api("/info", socket_path)
     docker = Docker(
         version=version["Version"],
         running=True,
-        containers=running_containers(socket_path),
+        containers=list_running_containers(socket_path),
         live_restore=bool(info.get("LiveRestoreEnabled")),
         firewall=(info.get("FirewallBackend") or {}).get("Driver") or "iptables",
-        networks=api("/networks", socket_path),
+        networks=call_api("/networks", socket_path),
         pools=[(pool["Base"], pool["Size"]) for pool in info.get("DefaultAddressPools") or []],
         rootless="name=rootless" in (info.get("SecurityOptions") or []),
         root=info.get("DockerRootDir") or "",
@@ -257,9 +257,9 @@ def inspect(host: Host, socket_path: str) -> Docker:
     return docker
 
 
-def _silent_one(host: Host, deaf: Optional[int]) -> Docker:
+def _inspect_silent(host: Host, deaf: Optional[int]) -> Docker:
     """One that does not run, or not where it was asked."""
-    strange = _processes.strange() if deaf is None else ""
+    strange = _processes.name_strange_dockerd() if deaf is None else ""
     try:
         out = host.command(["dockerd", "--version"])
     except FileNotFoundError as error:
@@ -273,7 +273,7 @@ def _silent_one(host: Host, deaf: Optional[int]) -> Docker:
     return Docker(version, running=False, deaf=deaf, survived=_processes.leaves_containers(), strange=strange)
 
 
-def _other(version: Mapping[str, Any]) -> str:
+def _name_other_engine(version: Mapping[str, Any]) -> str:
     """What it is that answers as Docker does and is something else, by what it says of its version. Pure."""
     components = version.get("Components") or []
     if not components or any(one.get("Name") == "Engine" for one in components):
@@ -328,7 +328,7 @@ def list_unseen_refusals(docker: Docker, socket_path: str) -> List[str]:
     return []
 
 
-def networks_over(docker: Docker, subnet: str) -> List[str]:
+def list_networks_over(docker: Docker, subnet: str) -> List[str]:
     """The Docker networks of others that have addresses of a subnet, in words; the default one does not count. Pure."""
     wanted = ipaddress.ip_network(subnet, strict=False)
     found = []
@@ -337,13 +337,13 @@ def networks_over(docker: Docker, subnet: str) -> List[str]:
             continue
         found += [
             "%s (%s)" % (item["Name"], taken)
-            for taken in subnets_of(item)
+            for taken in list_docker_subnets(item)
             if taken.version == wanted.version and taken.overlaps(wanted)  # type: ignore[arg-type]
         ]
     return sorted(found)
 
 
-def guarded_addresses(docker: Docker) -> List[str]:
+def list_guarded_addresses(docker: Docker) -> List[str]:
     """Of running containers the IPv4 addresses that Docker 28.2 keeps from others where allow-direct-routing is off. Pure."""
     guarded = set()
     for item in docker.networks:
@@ -354,14 +354,14 @@ def guarded_addresses(docker: Docker) -> List[str]:
     return sorted(address for address in given if ":" not in address)
 
 
-def subnets_of(item: Mapping[str, Any]) -> List[Any]:
+def list_docker_subnets(item: Mapping[str, Any]) -> List[Any]:
     """The subnets of a Docker network as its API lists it."""
     configs = (item.get("IPAM") or {}).get("Config") or []
     # Docker 20.10 keeps what it was given, host bits and all.
     return [ipaddress.ip_network(config["Subnet"], strict=False) for config in configs if config.get("Subnet")]
 
 
-def process_of(name: str, socket_path: str) -> Optional[int]:
+def find_container_process(name: str, socket_path: str) -> Optional[int]:
     """The process id of a running container's first process."""
-    found = api("/containers/%s/json" % name, socket_path)
+    found = call_api("/containers/%s/json" % name, socket_path)
     return found["State"]["Pid"] or None if found else None

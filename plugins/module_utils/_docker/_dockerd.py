@@ -24,7 +24,7 @@ _NEEDS_ROOT = "needs to be started with root"
 
 
 @contextlib.contextmanager
-def _kept_secret(text: str, owner: int) -> Iterator[str]:
+def _store_secret(text: str, owner: int) -> Iterator[str]:
     """A path by which root, or one other user, reads a text that may hold passwords: on no disk, where that can be had."""
     run = "/run" if os.path.isdir("/run") else None
     if owner == 0:
@@ -49,7 +49,7 @@ def _kept_secret(text: str, owner: int) -> Iterator[str]:
         os.rmdir(folder)
 
 
-def judge(host: Host, release: Tuple[int, int], text: str, pid: Optional[int]) -> Optional[str]:
+def judge_daemon_json(host: Host, release: Tuple[int, int], text: str, pid: Optional[int]) -> Optional[str]:
     """What dockerd has against a daemon.json, in a sentence; None where it has nothing.
 
     @param pid: of the one that runs, for the flags that it would get again
@@ -64,8 +64,10 @@ def judge(host: Host, release: Tuple[int, int], text: str, pid: Optional[int]) -
                 "docker_bip: dockerd cannot be asked whether it would start with the new daemon.json: there is no program %s. "
                 "Install it where root finds it (dockerd: Docker's own package; setpriv: util-linux)" % program
             )
-    with _kept_secret(text, 0 if judges else _NOBODY) as path:
-        command = [*before, "dockerd", *_processes.arguments(pid), "--config-file", path] + (["--validate"] if judges else [])
+    with _store_secret(text, 0 if judges else _NOBODY) as path:
+        command = [*before, "dockerd", *_processes.read_dockerd_arguments(pid), "--config-file", path] + (
+            ["--validate"] if judges else []
+        )
         code, out, err = host.run(command, None)
     said = (err or out).strip()
     if code == 0 and judges or code and not judges and _NEEDS_ROOT in said and "unable to configure" not in said:

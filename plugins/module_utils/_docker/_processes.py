@@ -26,7 +26,7 @@ SNAP = "/var/snap/docker/"
 SNAPS_FILE = SNAP + "current/config/daemon.json"
 
 
-def _processes(name: str, elsewhere: bool = False) -> Iterator[str]:
+def _list_processes(name: str, elsewhere: bool = False) -> Iterator[str]:
     """The folders below /proc of processes of that name.
 
     @param elsewhere: those in another mount namespace, as of a container, in place of those in this one
@@ -43,13 +43,13 @@ def _processes(name: str, elsewhere: bool = False) -> Iterator[str]:
             yield folder
 
 
-def process(socket_path: str = SOCKET) -> Optional[int]:
+def find_dockerd(socket_path: str = SOCKET) -> Optional[int]:
     """The process id of this host's dockerd; where there are several, of the one that has the socket."""
-    pids = sorted(int(os.path.basename(folder)) for folder in _processes("dockerd"))
+    pids = sorted(int(os.path.basename(folder)) for folder in _list_processes("dockerd"))
     if len(pids) < 2:
         return pids[0] if pids else None
     holding = [pid for pid in pids if _has_socket(pid, socket_path)]
-    noted = [pid for pid in pids if str(pid) == _first_line(_PIDFILE)]
+    noted = [pid for pid in pids if str(pid) == _read_first_line(_PIDFILE)]
     return (holding or noted or pids)[0]
 
 
@@ -66,7 +66,7 @@ def _has_socket(pid: int, socket_path: str) -> bool:
     return False
 
 
-def _first_line(path: str) -> str:
+def _read_first_line(path: str) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as handle:
             return handle.readline().strip()
@@ -77,16 +77,16 @@ def _first_line(path: str) -> str:
 def leaves_containers() -> bool:
     """Whether containers live on without it, as under live-restore: those that their shims hold."""
     # A process's name has fifteen characters.
-    for folder in _processes("containerd-shim"):
+    for folder in _list_processes("containerd-shim"):
         with contextlib.suppress(OSError), open(folder + "/cmdline", encoding="utf-8", errors="replace") as handle:
             if "moby" in handle.read().split("\0"):
                 return True
     return False
 
 
-def strange() -> str:
+def name_strange_dockerd() -> str:
     """Of a dockerd that is not the host's own, a snap's or one without privileges, what it is; empty where there is none."""
-    for folder in _processes("dockerd", elsewhere=True):
+    for folder in _list_processes("dockerd", elsewhere=True):
         with contextlib.suppress(OSError):
             pid, user = int(os.path.basename(folder)), os.stat(folder).st_uid
             if os.readlink(folder + "/exe").startswith("/snap/"):
@@ -100,12 +100,12 @@ def strange() -> str:
     return ""
 
 
-def sleeps(socket_path: str) -> bool:
+def is_socket_activated(socket_path: str) -> bool:
     """Whether systemd listens in dockerd's place, and would start it for whoever connects.
 
     To look must not start what an administrator has stopped.
     """
-    if not os.path.isdir(SYSTEMD) or process(socket_path) is not None:
+    if not os.path.isdir(SYSTEMD) or find_dockerd(socket_path) is not None:
         return False
     listed = run_program(["systemctl", "list-sockets", "--all", "--full", "--plain", "--no-legend"], None)[1]
     for line in listed.splitlines():
@@ -116,14 +116,14 @@ def sleeps(socket_path: str) -> bool:
     return False
 
 
-def masked(host: Host) -> bool:
+def is_masked(host: Host) -> bool:
     """Whether an administrator has seen to it that nothing starts it."""
     if not os.path.isdir(SYSTEMD):
         return False
     return str(host.run(["systemctl", "show", "--property=LoadState", "docker.service"], None)[1]).strip() == "LoadState=masked"
 
 
-def _command_line(pid: Optional[int]) -> List[str]:
+def _read_command_line(pid: Optional[int]) -> List[str]:
     try:
         with open("/proc/%s/cmdline" % pid, encoding="utf-8", errors="replace") as handle:
             return handle.read().rstrip("\0").split("\0")
@@ -131,9 +131,9 @@ def _command_line(pid: Optional[int]) -> List[str]:
         return []
 
 
-def arguments(pid: Optional[int]) -> List[str]:
+def read_dockerd_arguments(pid: Optional[int]) -> List[str]:
     """What the running dockerd was started with, less the configuration file; empty where none runs."""
-    words = _command_line(pid)[1:]
+    words = _read_command_line(pid)[1:]
     kept: List[str] = []
     for before, word in zip([""] + words, words):
         if not word.startswith("--config-file") and before != "--config-file":
@@ -141,9 +141,9 @@ def arguments(pid: Optional[int]) -> List[str]:
     return kept
 
 
-def flags(host: Host, pid: Optional[int]) -> Dict[str, str]:
+def read_dockerd_flags(host: Host, pid: Optional[int]) -> Dict[str, str]:
     """The flags that dockerd runs with or will be started with, and their values where given in the same word or the next."""
-    words = _command_line(pid)
+    words = _read_command_line(pid)
     if os.path.isdir(SYSTEMD):
         words += host.run(["systemctl", "show", "--property=ExecStart", "docker.service"], None)[1].split()
     for path, name in (("/etc/default/docker", "DOCKER_OPTS"), ("/etc/sysconfig/docker", "OPTIONS")):
@@ -163,7 +163,7 @@ def flags(host: Host, pid: Optional[int]) -> Dict[str, str]:
     return found
 
 
-def _started(pid: Optional[int]) -> Optional[int]:
+def _read_start_time(pid: Optional[int]) -> Optional[int]:
     """When a process was started, in ticks since this machine was."""
     try:
         # Not the times of /proc/PID itself: those are of the first look at it.
@@ -173,18 +173,18 @@ def _started(pid: Optional[int]) -> Optional[int]:
         return None
 
 
-def identity(pid: Optional[int]) -> str:
+def identify_process(pid: Optional[int]) -> str:
     """What no other process has, now or after a reboot; empty for none."""
-    ticks = _started(pid)
-    return "%s %s %d" % (_first_line("/proc/sys/kernel/random/boot_id"), pid, ticks) if ticks is not None else ""
+    ticks = _read_start_time(pid)
+    return "%s %s %d" % (_read_first_line("/proc/sys/kernel/random/boot_id"), pid, ticks) if ticks is not None else ""
 
 
-def started_before(path: str, pid: Optional[int]) -> bool:
+def is_older_than(path: str, pid: Optional[int]) -> bool:
     """Whether the running dockerd is older than a file of others', so that it may not have read it.
 
     Where the clock has been set back since the file was written, nobody knows; then it is taken to be read.
     """
-    ticks = _started(pid)
+    ticks = _read_start_time(pid)
     try:
         # Not /proc/uptime, which in a system container is that of the container.
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - (ticks or 0) / os.sysconf("SC_CLK_TCK")

@@ -45,13 +45,13 @@ class Dockerd(Entry):
         return KEY
 
 
-def ask(host: Host, socket_path: str) -> Dockerd:
+def query_dockerd(host: Host, socket_path: str) -> Dockerd:
     """What dockerd says; that it says nothing is an answer too."""
     try:
-        docker = _docker_api.inspect(host, socket_path)
+        docker = _docker_api.inspect_docker(host, socket_path)
     except _docker_api.NotInstalled as error:
         return Dockerd(error=str(error), installed=False)
     except OverlayError as error:
         return Dockerd(error=str(error))
-    pid = _processes.process(socket_path)
-    return Dockerd(docker, pid=pid, identity=_processes.identity(pid))
+    pid = _processes.find_dockerd(socket_path)
+    return Dockerd(docker, pid=pid, identity=_processes.identify_process(pid))

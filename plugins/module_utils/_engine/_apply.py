@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import few
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import join_few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._signals import Interrupted, Shield
@@ -28,7 +28,7 @@ def apply_transaction(host: Host, transaction: Transaction) -> None:
             failures, failed = [], "%s came while operations were being carried out" % interruption
             # Its answers to what was being sent are of no use to anybody.
             host.session.close()
-        lines = few(["%s; %s" % (failure.op, failure.reason) + _remedy(transaction, failure) for failure in failures])
+        lines = join_few(["%s; %s" % (failure.op, failure.reason) + _find_remedy(transaction, failure) for failure in failures])
         try:
             undone = roll_back(host, transaction)
         except Exception as error:  # whatever it is, the first failure has to be told
@@ -58,7 +58,7 @@ _REMEDIES = {
 }
 
 
-def _remedy(transaction: Transaction, failure: Failure) -> str:
+def _find_remedy(transaction: Transaction, failure: Failure) -> str:
     name = failure.reason.partition(":")[0]
     text = {**_REMEDIES, **transaction.by_name[failure.op.resource].remedies}.get(name)
     return ". What to do: %s" % text if text else ""

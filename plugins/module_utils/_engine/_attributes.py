@@ -22,7 +22,7 @@ _NESTED, NUMBER = 0x8000, 0x3FFF
 IFINFO = struct.Struct("=BxHiII")
 
 
-def walk(data: bytes, start: int = 0) -> Iterator[Tuple[int, int, bytes]]:
+def walk_attributes(data: bytes, start: int = 0) -> Iterator[Tuple[int, int, bytes]]:
     """From an offset on, where each attribute begins, its number with what the kernel sets beside it, and its value."""
     while start + 4 <= len(data):
         length, kind = _HEADER.unpack_from(data, start)
@@ -34,22 +34,22 @@ def walk(data: bytes, start: int = 0) -> Iterator[Tuple[int, int, bytes]]:
 
 def split_attributes(data: bytes, start: int = 0) -> List[Raw]:
     """The attributes from an offset on, in their order."""
-    return [(kind & NUMBER, value) for _start, kind, value in walk(data, start)]
+    return [(kind & NUMBER, value) for _start, kind, value in walk_attributes(data, start)]
 
 
-def by_number(data: bytes, start: int = 0) -> Dict[int, bytes]:
+def map_attributes(data: bytes, start: int = 0) -> Dict[int, bytes]:
     """The same by number; of repeated ones the last."""
     return dict(split_attributes(data, start))
 
 
-def pack(kind: int, value: bytes) -> bytes:
+def pack_attribute(kind: int, value: bytes) -> bytes:
     return _HEADER.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def nest(kind: int, *attributes: bytes) -> bytes:
-    return pack(kind | _NESTED, b"".join(attributes))
+def nest_attributes(kind: int, *attributes: bytes) -> bytes:
+    return pack_attribute(kind | _NESTED, b"".join(attributes))
 
 
-def device(index: int, *attributes: bytes, family: int = 0, flags: int = 0, change: int = 0) -> bytes:
+def pack_device(index: int, *attributes: bytes, family: int = 0, flags: int = 0, change: int = 0) -> bytes:
     """What follows the netlink header in a message about a device."""
     return IFINFO.pack(family, 0, index, flags, change) + b"".join(attributes)

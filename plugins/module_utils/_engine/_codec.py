@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._attributes import NUMBER, walk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._attributes import NUMBER, walk_attributes
 
 
 @dataclass
@@ -35,7 +35,7 @@ _FLAGS = struct.Struct("=HI")
 _UNFIT = (AttributeError, OSError, TypeError, ValueError, struct.error)
 
 
-def _try(packer: Callable[[Any], bytes], value: Any) -> Optional[bytes]:
+def _try_packer(packer: Callable[[Any], bytes], value: Any) -> Optional[bytes]:
     try:
         return packer(value)
     except _UNFIT:
@@ -85,7 +85,7 @@ class Template:
                 return None
             length = struct.unpack_from("=H", data, start)[0]
             packers = (_pack_mac, _pack_ip) if isinstance(value, str) else (_pack_u32, _pack_be16)
-            fitting = [packer for packer in packers if _try(packer, value) == data[start + 4 : start + length]]
+            fitting = [packer for packer in packers if _try_packer(packer, value) == data[start + 4 : start + length]]
             if not fitting:
                 return None
             places.append((start + 4, length - 4, fitting[0]))
@@ -107,14 +107,14 @@ class Template:
         return bytes(data)
 
 
-def _ip(data: bytes) -> str:
+def _unpack_ip(data: bytes) -> str:
     return socket.inet_ntoa(data) if len(data) == 4 else socket.inet_ntop(socket.AF_INET6, data)
 
 
 # How pyroute2 calls the kinds of attributes that entries are made of.
 _UNPACKERS: Dict[str, Callable[[bytes], Any]] = {
-    "ipaddr": _ip,
-    "target": _ip,
+    "ipaddr": _unpack_ip,
+    "target": _unpack_ip,
     "lladdr": lambda data: data.hex(":"),
     "uint32": lambda data: struct.unpack("=I", data)[0],
     "be16": lambda data: struct.unpack(">H", data)[0],
@@ -149,7 +149,7 @@ class Decoder:
         try:
             return cls(message, names).decode
         except (KeyError, TypeError, ValueError, struct.error):
-            return lambda data: by_pyroute2(message, data)
+            return lambda data: decode_by_pyroute2(message, data)
 
     def decode(self, data: bytes) -> Dict[str, Any]:
         """The message's fields and attributes by name, and as C(raw) all that follows the netlink header."""
@@ -162,7 +162,7 @@ class Decoder:
             for name, convert, place in layout.known:
                 row[name] = convert(parts[place])
             return row
-        for _offset, number, value in walk(data, 16 + self.header.size):
+        for _offset, number, value in walk_attributes(data, 16 + self.header.size):
             known = self.attributes.get(number & NUMBER)
             if known is not None:
                 row[known[0]] = known[1](value)
@@ -187,7 +187,7 @@ class _Layout:
         code, known = "=16x" + decoder.header.format[1:], []
         heads: List[bytes] = []
         end = 16 + decoder.header.size
-        for offset, number, value in walk(data, end):
+        for offset, number, value in walk_attributes(data, end):
             code += "%dx4s%ds" % (offset - end, len(value))
             place, end = len(decoder.fields) + 2 * len(heads) + 1, offset + 4 + len(value)
             heads.append(data[offset : offset + 4])
@@ -196,13 +196,13 @@ class _Layout:
         return cls(struct.Struct(code), tuple(heads), known)
 
 
-def by_pyroute2(cls: Type[Any], data: bytes) -> Dict[str, Any]:
+def decode_by_pyroute2(cls: Type[Any], data: bytes) -> Dict[str, Any]:
     decoded = cls(data)
     decoded.decode()
     fields = {name: decoded[name] for name, _code in cls.fields if name in decoded}
-    return {**fields, **attributes(decoded), "raw": data[16:]}
+    return {**fields, **read_attributes(decoded), "raw": data[16:]}
 
 
-def attributes(message: Any) -> Dict[str, Any]:
+def read_attributes(message: Any) -> Dict[str, Any]:
     """A decoded message's attributes by name; of repeated ones the last."""
     return {pair[0]: pair[1] for pair in message["attrs"]}

@@ -11,22 +11,22 @@ import json
 from typing import Any, Dict, List, Mapping, Sequence
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import drift_item
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import make_drift_item
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import Transaction
 
 
-def differences(transaction: Transaction, host: Host) -> List[Dict[str, Any]]:
+def list_differences(transaction: Transaction, host: Host) -> List[Dict[str, Any]]:
     """Each entry that is missing, extra or wrong, with the lines that differ as planned and as found."""
     found = []
     for op, before, after in transaction.differences:
         kind = "missing" if op.before is None else "extra" if op.after is None else "wrong"
-        found.append(drift_item(op.resource, op.entry.label, kind, after, before))
+        found.append(make_drift_item(op.resource, op.entry.label, kind, after, before))
     # With what stands in the way of mending it.
-    found += [drift_item(name, "in the way", "wrong", [], [text]) for text, name in transaction.obstacles.items()]
+    found += [make_drift_item(name, "in the way", "wrong", [], [text]) for text, name in transaction.obstacles.items()]
     return found + [one for resource in transaction.resources for one in resource.more_drift(host)]
 
 
-def certificate(sections: Mapping[str, Any], drift: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
+def make_certificate(sections: Mapping[str, Any], drift: Sequence[Mapping[str, Any]]) -> Dict[str, str]:
     """Hashes of the host's part of the plan, and of the host: that part with what differs in its place.
 
     They are equal if and only if nothing differs; two hosts with the same part and the same hash are in the same state, as far

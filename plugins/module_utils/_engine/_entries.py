@@ -64,7 +64,7 @@ def list_items(
             yield item, entry.get("state") or part.get("state") or "present"
 
 
-def few(sentences: Sequence[str], most: int = 20) -> List[str]:
+def join_few(sentences: Sequence[str], most: int = 20) -> List[str]:
     """As many as somebody reads, and how many more there are."""
     return [*sentences[:most], *(["and %d more" % (len(sentences) - most)] if len(sentences) > most else [])]
 
@@ -159,7 +159,7 @@ def parse_device_name(section: str, item: Mapping[str, Any]) -> str:
     return name
 
 
-def within(section: str, item: Mapping[str, Any], key: str, bounds: Bounds) -> None:
+def require_range(section: str, item: Mapping[str, Any], key: str, bounds: Bounds) -> None:
     """Refuse a number that the kernel has no room for; C(key) is the option that names the entry."""
     if bounds.keys().isdisjoint(item):
         # As with thousands.
@@ -168,25 +168,25 @@ def within(section: str, item: Mapping[str, Any], key: str, bounds: Bounds) -> N
         value = item.get(option)
         if value is not None and not low <= value <= high:
             text = "%s: %s: %s %d is not from %d to %d"
-            raise OverlayError(text % (section, _called(item, key), option, value, low, high))
+            raise OverlayError(text % (section, _name_entry(item, key), option, value, low, high))
 
 
-def one_family(section: str, item: Mapping[str, Any], key: str, *options: str) -> None:
+def require_one_family(section: str, item: Mapping[str, Any], key: str, *options: str) -> None:
     """Refuse an address of another IP family than that of the entry's own, the option C(key)."""
     version6 = ":" in item[key]
     for option in options:
         value = item.get(option)
         if value and (":" in value) != version6:
             text = "%s: %s: %s %s is not of the same IP family as %s"
-            raise OverlayError(text % (section, _called(item, key), option, value, key))
+            raise OverlayError(text % (section, _name_entry(item, key), option, value, key))
 
 
-def _called(item: Mapping[str, Any], key: str) -> str:
+def _name_entry(item: Mapping[str, Any], key: str) -> str:
     """An entry, for a sentence."""
     return "%s on %s" % (item[key], item["device"]) if item.get("device") else str(item[key])
 
 
-def need(section: str, item: Mapping[str, Any], option: str, value: Any, state: str) -> None:
+def require_option(section: str, item: Mapping[str, Any], option: str, value: Any, state: str) -> None:
     """Refuse an entry that shall be present and lacks an option."""
     if state == "present" and value is None:
         raise OverlayError("%s: %s is required where state is present: %r" % (section, option, dict(item)))

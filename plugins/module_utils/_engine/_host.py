@@ -13,20 +13,20 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     RTM_GETLINK,
     Message,
     Session,
-    attributes,
     ifinfmsg,
+    read_attributes,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 
-def vxlan_data(message: Any) -> Dict[str, Any]:
+def read_vxlan_data(message: Any) -> Dict[str, Any]:
     """The vxlan attributes of a decoded device by name, its remote or group as C(remote); empty for another device."""
-    attrs = attributes(message)
-    info = attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
+    attrs = read_attributes(message)
+    info = read_attributes(attrs["IFLA_LINKINFO"]) if "IFLA_LINKINFO" in attrs else {}
     if info.get("IFLA_INFO_KIND") != "vxlan":
         return {}
-    data = attributes(info["IFLA_INFO_DATA"])
+    data = read_attributes(info["IFLA_INFO_DATA"])
     data["remote"] = data.get("IFLA_VXLAN_GROUP", data.get("IFLA_VXLAN_GROUP6"))
     return data
 
@@ -58,13 +58,13 @@ class Host:
         found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {}, [("IFLA_IFNAME", device)]))
         self.indexes[device] = found["index"] if found is not None else None
         if found is not None:
-            self.aliases.setdefault(found["index"], attributes(found).get("IFLA_IFALIAS") or "")
+            self.aliases.setdefault(found["index"], read_attributes(found).get("IFLA_IFALIAS") or "")
         return found
 
     def vxlan(self, device: str) -> Dict[str, Any]:
-        """The vxlan attributes that a device has now, as C(vxlan_data) gives them."""
+        """The vxlan attributes that a device has now, as C(read_vxlan_data) gives them."""
         found = self.link(device)
-        return vxlan_data(found) if found is not None else {}
+        return read_vxlan_data(found) if found is not None else {}
 
     def name(self, index: int) -> str:
         """The name of the device with an interface index."""
@@ -74,7 +74,7 @@ class Host:
         found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
         if found is None:
             return "if%d" % index
-        name = str(attributes(found)["IFLA_IFNAME"])
+        name = str(read_attributes(found)["IFLA_IFNAME"])
         self.indexes[name] = index
         return name
 
@@ -86,7 +86,7 @@ class Host:
         """The alias of the device with an interface index, as it was when it was first asked for; empty for none."""
         if index not in self.aliases:
             found = self.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": index}))
-            self.aliases[index] = (attributes(found).get("IFLA_IFALIAS") if found is not None else None) or ""
+            self.aliases[index] = (read_attributes(found).get("IFLA_IFALIAS") if found is not None else None) or ""
         return self.aliases[index]
 
     def command(self, args: Sequence[str], stdin: Optional[str] = None) -> str:

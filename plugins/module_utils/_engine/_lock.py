@@ -18,7 +18,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 WAIT = 120  # seconds
 
 
-def _path() -> str:
+def _find_lock_file() -> str:
     # Network namespaces that share a file system, as those of tests, do not share what is locked.
     return "/run/agentless-overlay.%d.lock" % os.stat("/proc/self/ns/net").st_ino
 
@@ -32,12 +32,12 @@ def _is_same_file(handle: int, path: str) -> bool:
 
 
 @contextmanager
-def host_lock(wait: float = WAIT) -> Iterator[None]:
+def hold_host_lock(wait: float = WAIT) -> Iterator[None]:
     """Hold the host's lock, or raise OverlayError that says which process does.
 
     The kernel gives it back when the process ends, however it ends.
     """
-    path = _path()
+    path = _find_lock_file()
     deadline = time.monotonic() + wait
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -84,7 +84,7 @@ def _name_newer() -> None:
 
 
 @contextlib.contextmanager
-def _package(name: str) -> Iterator[None]:
+def _skip_package_start(name: str) -> Iterator[None]:
     """Let modules of a package be imported without the package's own start.
 
     C(import pyroute2) loads 150 modules, among them asyncio and a database, and takes longer than all else that a call does;
@@ -106,7 +106,7 @@ def _package(name: str) -> Iterator[None]:
 
 PYROUTE2_IMPORT_ERROR: Optional[str] = None
 try:
-    with _package("pyroute2"):
+    with _skip_package_start("pyroute2"):
         from pyroute2.netlink import nlmsg
         from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
         from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg, protinfo_bridge

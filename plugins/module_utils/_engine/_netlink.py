@@ -20,7 +20,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._codec import Decoder, Message, Template, attributes
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._codec import (
+    Decoder,
+    Message,
+    Template,
+    read_attributes,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._messages import (
     PYROUTE2_IMPORT_ERROR,
     ifaddrmsg,
@@ -37,11 +42,11 @@ __all__ = [
     "Message",
     "NetlinkError",
     "Session",
-    "attributes",
     "ifaddrmsg",
     "ifinfmsg",
     "ndmsg",
     "nhmsg",
+    "read_attributes",
     "rtmsg",
 ]
 
@@ -237,7 +242,7 @@ class Session:
                     found.append(one)
             if not torn:
                 return found
-            found, still = _once(found)
+            found, still = _drop_repeated(found)
             if still == before and attempt:
                 return found
             before = still
@@ -310,7 +315,7 @@ def _decode_message(message: Message, data: bytes) -> Any:
     return decoded
 
 
-def _once(found: Sequence[Any]) -> Tuple[List[Any], List[Any]]:
+def _drop_repeated(found: Sequence[Any]) -> Tuple[List[Any], List[Any]]:
     """Without what is there twice; and what of it stands still, as lifetimes do not."""
     if not all(isinstance(one, dict) and "raw" in one for one in found):
         # As pyroute2 decodes it.

@@ -13,7 +13,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 STATE: Options = {"state": {"type": "str", "choices": ["present", "absent"]}}
 
 
-def bulk(
+def make_bulk_spec(
     options: Options, key: str, rules: Optional[Dict[str, Any]] = None, more: Optional[Options] = None
 ) -> Tuple[Options, Dict[str, Any]]:
     """The spec of a module that takes one entry by plain options, or many by C(entries); C(key) names an entry.

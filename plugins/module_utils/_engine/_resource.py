@@ -235,15 +235,15 @@ class Resource(Generic[E]):
 
     def devices(self, spec: Spec[E]) -> Set[str]:
         """The devices that its options name."""
-        return devices_of(spec.present) | spec.purge_devices
+        return collect_devices(spec.present) | spec.purge_devices
 
     def reach(self, spec: Spec[E], devices: Set[str]) -> Set[str]:
         """The devices whose entries have to be read; C(devices) are all that the options of all resources name."""
-        return devices_of(spec.present) | spec.purge_devices
+        return collect_devices(spec.present) | spec.purge_devices
 
     def reach_back(self, spec: Spec[E], devices: Set[str], snapshot: Mapping[Key, E], keys: Set[Key]) -> Set[str]:
         """The same for an undo, by what was found at first and the keys of what was touched."""
-        return self.reach(spec, devices) | devices_of(snapshot)
+        return self.reach(spec, devices) | collect_devices(snapshot)
 
     def shaken(self, effects: Effects) -> Set[str]:
         """The devices whose entries have to be known because operations on devices may take them along."""
@@ -304,7 +304,7 @@ class Resource(Generic[E]):
         """The operations that lead from the one to the other. Pure."""
         differing = [key for key, entry in found.items() if wanted.get(key) is not entry and wanted.get(key) != entry]
         differing += [key for key in wanted if key not in found]
-        return [Op(self.name, found.get(key), wanted.get(key)) for key in sorted(differing, key=sort_key)]
+        return [Op(self.name, found.get(key), wanted.get(key)) for key in sorted(differing, key=make_sort_key)]
 
     def effects(self, ops: Sequence[Op[E]]) -> Effects:
         """What its operations do to what lives on devices. Pure."""
@@ -325,7 +325,7 @@ class Resource(Generic[E]):
     more_names: Tuple[str, ...] = ()
 
     def more_drift(self, host: Host) -> List[Dict[str, Any]]:
-        """What differs and no operation of the engine mends, as C(drift_item) makes it."""
+        """What differs and no operation of the engine mends, as C(make_drift_item) makes it."""
         return []
 
     def forgo(self, op: Op[E]) -> List[str]:
@@ -344,19 +344,19 @@ class Resource(Generic[E]):
         return []
 
 
-def devices_of(entries: Mapping[Key, Any]) -> Set[str]:
+def collect_devices(entries: Mapping[Key, Any]) -> Set[str]:
     """The devices that entries name."""
     return {entry.device for entry in entries.values() if getattr(entry, "device", None)}
 
 
-def sort_key(key: Key) -> Tuple[Any, ...]:
+def make_sort_key(key: Key) -> Tuple[Any, ...]:
     """Sorts addresses by number, not by letter, and tolerates None."""
-    return tuple([_sortable(part) for part in key])
+    return tuple([_make_sortable(part) for part in key])
 
 
 # Most parts of a key are those of its neighbour too: the device, the table.
 @lru_cache(maxsize=1024)
-def _sortable(part: Any) -> Tuple[int, bytes, str]:
+def _make_sortable(part: Any) -> Tuple[int, bytes, str]:
     text = "" if part is None else str(part)
     if text[:1].isdigit() and ":" not in text:
         address, _slash, length = text.partition("/")
@@ -368,6 +368,6 @@ def _sortable(part: Any) -> Tuple[int, bytes, str]:
     return 1, b"", text
 
 
-def drift_item(resource: str, name: str, kind: str, planned: Sequence[str], found: Sequence[str]) -> Dict[str, Any]:
+def make_drift_item(resource: str, name: str, kind: str, planned: Sequence[str], found: Sequence[str]) -> Dict[str, Any]:
     """An entry of a drift report: kind is missing, extra or wrong."""
     return {"resource": resource, "name": name, "kind": kind, "planned": list(planned), "found": list(found)}

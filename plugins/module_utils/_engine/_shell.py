@@ -16,25 +16,25 @@ from typing import Iterable, List, Optional
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 
-def words(parts: Iterable[str]) -> str:
+def quote_words(parts: Iterable[str]) -> str:
     """A command line on which the shell changes nothing."""
     return " ".join(shlex.quote(part) for part in parts)
 
 
-def attempt(parts: Iterable[str]) -> str:
+def attempt_command(parts: Iterable[str]) -> str:
     """A command of which the script tells that it failed, and goes on."""
-    return "try " + words(parts)
+    return "try " + quote_words(parts)
 
 
-def make(device: str, alias: Optional[str], parts: Iterable[str]) -> List[str]:
+def list_make_commands(device: str, alias: Optional[str], parts: Iterable[str]) -> List[str]:
     """A command that makes a device where there is none of that name; and its alias, which says whether it was taken over."""
     if alias and alias.startswith(MARK):
-        return ["make %s %s" % (words([device, alias]), words(parts))]
-    lines = ["ip link show dev %s >/dev/null 2>&1 || %s" % (words([device]), attempt(parts))]
-    return lines + ([attempt(["ip", "link", "set", "dev", device, "alias", alias])] if alias else [])
+        return ["make %s %s" % (quote_words([device, alias]), quote_words(parts))]
+    lines = ["ip link show dev %s >/dev/null 2>&1 || %s" % (quote_words([device]), attempt_command(parts))]
+    return lines + ([attempt_command(["ip", "link", "set", "dev", device, "alias", alias])] if alias else [])
 
 
-def batch(program: str, commands: Iterable[str]) -> List[str]:
+def batch_commands(program: str, commands: Iterable[str]) -> List[str]:
     """One call of C(ip) or C(bridge) for any number of commands: a process each would be minutes for thousands."""
     commands = list(commands)
     return ["try %s -force -batch - <<'END'" % program, *commands, "END"] if commands else []

@@ -113,7 +113,7 @@ def parse_host_specs(host: Host, resources: Resources, sections: Sections) -> Sp
     return specs
 
 
-def order(resources: Resources, ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
+def order_operations(resources: Resources, ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
     """Group operations into batches: early removals, additions and changes, removals. Pure."""
     batches: Dict[Tuple[int, int], List[Op[Any]]] = {}
     place = {resource.name: number for number, resource in enumerate(resources)}
@@ -124,7 +124,7 @@ def order(resources: Resources, ops: Sequence[Op[Any]]) -> List[List[Op[Any]]]:
     return [batch for _turn, batch in sorted(batches.items(), key=lambda item: item[0])]
 
 
-def effects_of(resources: Resources, ops: Sequence[Op[Any]]) -> Effects:
+def find_effects(resources: Resources, ops: Sequence[Op[Any]]) -> Effects:
     """What operations on devices do to what lives on them. Pure."""
     of: Dict[str, List[Op[Any]]] = {}
     for op in ops:
@@ -135,11 +135,11 @@ def effects_of(resources: Resources, ops: Sequence[Op[Any]]) -> Effects:
     return effects
 
 
-def plan(resources: Resources, actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
+def plan_operations(resources: Resources, actual: State, wanted: State) -> Tuple[List[Op[Any]], Effects]:
     """The operations that lead from one state to the other, consequences of device operations included. Pure."""
     made = {one.name: one.diff(actual.get(one.name, {}), wanted.get(one.name, {})) for one in resources}
     ops = [op for of in made.values() for op in of]
-    effects = effects_of(resources, ops)
+    effects = find_effects(resources, ops)
     if not effects:
         return ops, effects
     ops = []
@@ -190,10 +190,10 @@ def prepare(
             effects = effects.merged(resource.effects(resource.diff(actual[name], wanted[name])))
             # And what changes in place, and back only with a new device.
             effects.interrupted |= resource.effects(resource.diff(wanted[name], actual[name])).lost
-    ops, effects = plan(resources, actual, wanted)
-    ordered = [op for batch in order(resources, ops) for op in batch]
+    ops, effects = plan_operations(resources, actual, wanted)
+    ordered = [op for batch in order_operations(resources, ops) for op in batch]
     transaction = Transaction(resources, specs, devices, actual, wanted, ordered, effects, None if effects else ops)
-    transaction.obstacles = _obstacles(host, transaction, read)
+    transaction.obstacles = _list_obstacles(host, transaction, read)
     problems = [*(_list_unknown_networks(ordered, known) if known is not None else ()), *transaction.obstacles]
     if problems and not tell:
         last = "" if problems[-1].endswith("Nothing was changed") else "\nNothing was changed"
@@ -201,7 +201,7 @@ def prepare(
     return transaction
 
 
-def _obstacles(host: Host, transaction: Transaction, read: Set[str]) -> Dict[str, str]:
+def _list_obstacles(host: Host, transaction: Transaction, read: Set[str]) -> Dict[str, str]:
     """All that stands in the way of a transaction, each with the resource that says so."""
     problems: Dict[str, str] = {}
     for resource in transaction.resources:
@@ -235,7 +235,7 @@ def carry_out(host: Host, transaction: Transaction, ops: Sequence[Op[Any]], go_o
     @param go_on: not to stop at what fails, as in an undo, and not to note what was begun
     """
     failures: List[Failure] = []
-    for batch in order(transaction.resources, ops):
+    for batch in order_operations(transaction.resources, ops):
         resource = transaction.by_name[batch[0].resource]
         host.session.account = resource.name
         if not go_on:
@@ -259,7 +259,7 @@ def _apply_batch(host: Host, resource: Resource[Any], batch: Sequence[Op[Any]]) 
         return [Failure(batch[0], str(error) or repr(error))]
 
 
-def impacts(resources: Resources, ops: Sequence[Op[Any]], texts: Sequence[str] = ()) -> List[Dict[str, str]]:
+def list_impacts(resources: Resources, ops: Sequence[Op[Any]], texts: Sequence[str] = ()) -> List[Dict[str, str]]:
     """The operations that drop packets, and what goes with a device: which packets, and for how long. Pure.
 
     What is not listed drops nothing: additions; attributes that the kernel changes on a living device; neighbours, FDB entries
@@ -279,7 +279,7 @@ def impacts(resources: Resources, ops: Sequence[Op[Any]], texts: Sequence[str] =
     return found
 
 
-def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
+def make_result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     """What a module returns: changed, the operations in order, a diff per resource, and what it cost."""
     diffs = []
     for name, differences in groupby(transaction.differences, key=lambda difference: difference[0].resource):
@@ -298,9 +298,9 @@ def result(transaction: Transaction, host: Host) -> Dict[str, Any]:
     return {
         "changed": transaction.changed,
         "operations": texts[len(taken) :],
-        "impact": impacts(transaction.resources, ops, texts),
+        "impact": list_impacts(transaction.resources, ops, texts),
         "diff": diffs,
-        "counters": costs(host),
+        "counters": count_costs(host),
     }
 
 
@@ -315,7 +315,7 @@ def _describe_operations(transaction: Transaction, ops: Sequence[Op[Any]]) -> Li
     return [lines.get(id(op)) or str(op) for op in ops]
 
 
-def costs(host: Host) -> Dict[str, Dict[str, int]]:
+def count_costs(host: Host) -> Dict[str, Dict[str, int]]:
     """What each resource has cost so far."""
     counters = {name: asdict(counter) for name, counter in sorted(host.session.counters.items())}
     return {name: counter for name, counter in counters.items() if any(counter.values())}

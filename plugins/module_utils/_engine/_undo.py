@@ -14,15 +14,15 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import few
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import join_few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Key, Op, Resource
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import (
     State,
     Transaction,
     carry_out,
-    effects_of,
-    plan,
+    find_effects,
+    plan_operations,
 )
 
 # What the kernel takes along with what is undone, a second look finds: a port whose device was not there yet.
@@ -44,7 +44,7 @@ class _Undo:
         self.host.indexes.clear()
         now: State = {}
         before: State = {}
-        effects = effects_of(self.transaction.resources, self.transaction.begun)
+        effects = find_effects(self.transaction.resources, self.transaction.begun)
         for resource in self.transaction.resources:
             name, snapshot = resource.name, self.transaction.actual[resource.name]
             keys = {op.entry.key for op in self.transaction.begun if op.resource == name}
@@ -75,11 +75,11 @@ def roll_back(host: Host, transaction: Transaction) -> str:
     undo = _Undo(host, transaction)
     failures: List[Failure] = []
     tried: List[List[str]] = []
-    begun = effects_of(transaction.resources, transaction.begun)
+    begun = find_effects(transaction.resources, transaction.begun)
     wait = _CARRIER if begun.blinked else 0.0
     while True:
         now, before = undo.look()
-        ops, _effects = plan(transaction.resources, now, before)
+        ops, _effects = plan_operations(transaction.resources, now, before)
         if not ops and wait:
             # Once more, when the kernel has forgotten what it forgets without a carrier.
             time.sleep(wait)
@@ -93,10 +93,10 @@ def roll_back(host: Host, transaction: Transaction) -> str:
     # What was not taken away after all, or came back by itself, is none of it.
     gone = (op for op in transaction.begun if op.entry.key not in now[op.resource])
     forgone = [words for op in gone for words in transaction.by_name[op.resource].forgo(op)]
-    return tell(ops, failures, undo.unread, forgone)
+    return describe_undo(ops, failures, undo.unread, forgone)
 
 
-def tell(ops: Sequence[Op[Any]], failures: Sequence[Failure], unread: Dict[str, str], forgone: Sequence[str]) -> str:
+def describe_undo(ops: Sequence[Op[Any]], failures: Sequence[Failure], unread: Dict[str, str], forgone: Sequence[str]) -> str:
     """What there is to say of an undo, from what still differs and why, and what nobody could look at. Pure."""
     reasons = {str(failure.op): failure.reason for failure in failures}
     lines = ["%s could not be looked at (%s)" % item for item in unread.items()]
@@ -104,4 +104,4 @@ def tell(ops: Sequence[Op[Any]], failures: Sequence[Failure], unread: Dict[str, 
     lines += forgone
     if not lines:
         return "What was done before was undone; the host is as it was."
-    return "What was done before was undone, but for this: %s." % ". ".join(few(lines))
+    return "What was done before was undone, but for this: %s." % ". ".join(join_few(lines))

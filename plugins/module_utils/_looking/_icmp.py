@@ -53,7 +53,7 @@ class Ping:
         return "" if self.times else self.error or "no answer"
 
 
-def ping(pings: Sequence[Ping], rounds: int, wait: float, until_answered: bool) -> None:
+def send_pings(pings: Sequence[Ping], rounds: int, wait: float, until_answered: bool) -> None:
     """Send to all of them, in rounds, and wait after each for the answers.
 
     @param until_answered: no more to one that has answered; else as many to each as there are rounds
@@ -64,10 +64,10 @@ def ping(pings: Sequence[Ping], rounds: int, wait: float, until_answered: bool) 
         for version in (4, 6):
             some = [one for one in asked if find_ip_version(one.address) == version]
             if some:
-                _one_round(some, version, wait)
+                _run_round(some, version, wait)
 
 
-def _socket(version: int) -> socket.socket:
+def _open_socket(version: int) -> socket.socket:
     if version == 4:
         sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
@@ -81,23 +81,23 @@ def _socket(version: int) -> socket.socket:
     return sock
 
 
-def _one_round(pings: Sequence[Ping], version: int, wait: float) -> None:
+def _run_round(pings: Sequence[Ping], version: int, wait: float) -> None:
     cookie = os.urandom(8)
     # None that a ping in a container takes for its own: busybox's is its process id, which is a small number there.
     ident = 0x8000 | int.from_bytes(os.urandom(2), "big")
     due: Dict[int, Tuple[Ping, float]] = {}
     failed = False
     began = time.monotonic()
-    with _socket(version) as sock:
+    with _open_socket(version) as sock:
         for number, one in enumerate(pings):
             one.sent += 1
             one.error = ""
             due[number] = (one, time.monotonic())
             try:
-                sock.sendto(_packet(version, ident, cookie, number, one.size), (one.address, 0))
+                sock.sendto(_make_packet(version, ident, cookie, number, one.size), (one.address, 0))
             except OSError as error:
                 # EAGAIN is an answer that cannot be waited for either: the round ends without one.
-                one.error = _words(error)
+                one.error = _describe_error(error)
                 failed = True
                 del due[number]
             if number % _BURST == _BURST - 1:
@@ -110,21 +110,21 @@ def _one_round(pings: Sequence[Ping], version: int, wait: float) -> None:
         time.sleep(max(0.0, began + wait - time.monotonic()))
 
 
-def _words(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     if error.errno == errno.EMSGSIZE:
         return "larger than the MTU of the device"
     return os.strerror(error.errno or 0)
 
 
-def _packet(version: int, ident: int, cookie: bytes, number: int, size: int) -> bytes:
+def _make_packet(version: int, ident: int, cookie: bytes, number: int, size: int) -> bytes:
     payload = _COOKIE.pack(cookie, number).ljust(max(size - HEADERS[version], _COOKIE.size), b"\0")
     head = struct.pack("!BBHHH", _REQUEST[version], 0, 0, ident, number & 0xFFFF)
     # Of ICMPv6 the kernel fills it in, which has the addresses that it is over.
-    check = _checksum(head + payload) if version == 4 else 0
+    check = _compute_checksum(head + payload) if version == 4 else 0
     return head[:2] + struct.pack("!H", check) + head[4:] + payload
 
 
-def _checksum(data: bytes) -> int:
+def _compute_checksum(data: bytes) -> int:
     if len(data) % 2:
         data += b"\0"
     total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
@@ -153,7 +153,7 @@ def _read_answers(sock: socket.socket, version: int, cookie: bytes, due: Dict[in
             one.times.append((now - sent) * 1000)
 
 
-def largest(pings: Sequence[Ping], wait: float) -> List[int]:
+def find_largest_sizes(pings: Sequence[Ping], wait: float) -> List[int]:
     """By bisection and all at once, the largest size of each that is answered, from the smallest ping's to C(size)."""
     low = [SMALL[find_ip_version(one.address)] for one in pings]
     high = [one.size for one in pings]
@@ -164,7 +164,7 @@ def largest(pings: Sequence[Ping], wait: float) -> List[int]:
             if high[number] - low[number] > 1
         ]
         # Two tries: one lost packet is no limit.
-        ping([trial for _number, trial in tried], 2, wait, True)
+        send_pings([trial for _number, trial in tried], 2, wait, True)
         for number, trial in tried:
             if trial.times:
                 low[number] = trial.size
@@ -173,7 +173,7 @@ def largest(pings: Sequence[Ping], wait: float) -> List[int]:
     return low
 
 
-def inside(pid: int, work: Callable[[], T]) -> T:
+def run_in_namespace(pid: int, work: Callable[[], T]) -> T:
     """Do something in the network namespace of a process, in a thread that ends with it."""
 
     def enter() -> T:

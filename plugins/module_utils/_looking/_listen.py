@@ -40,7 +40,7 @@ class Passed:
     vni: int = 0
 
 
-def _frame(data: bytes) -> Optional[Tuple[str, str, int, bytes]]:
+def _parse_frame(data: bytes) -> Optional[Tuple[str, str, int, bytes]]:
     """Source, target, protocol and payload of a frame that carries ARP, or IP and is no later fragment."""
     if len(data) < 34:
         return None
@@ -67,9 +67,9 @@ def _frame(data: bytes) -> Optional[Tuple[str, str, int, bytes]]:
     return None
 
 
-def passed(data: bytes, device: str, way: str, ports: Collection[int]) -> Optional[Passed]:
+def parse_ping(data: bytes, device: str, way: str, ports: Collection[int]) -> Optional[Passed]:
     """What a frame is, where it is a ping or a vxlan packet with one in it. Pure."""
-    outside = _frame(data)
+    outside = _parse_frame(data)
     if outside is None:
         return None
     source, target, protocol, payload = outside
@@ -78,14 +78,14 @@ def passed(data: bytes, device: str, way: str, ports: Collection[int]) -> Option
         return Passed(device, way, source, target, what) if what else None
     if len(payload) < 16 or struct.unpack_from("!H", payload, 2)[0] not in ports:
         return None
-    inside = _frame(payload[16:])
+    inside = _parse_frame(payload[16:])
     what = _ECHO.get((inside[2], inside[3][0])) if inside and inside[3] else None
     if inside is None or what is None:
         return None
     return Passed(device, way, inside[0], inside[1], what, (source, target), int.from_bytes(payload[12:15], "big"))
 
 
-def listen(seconds: float, ports: Collection[int]) -> List[Dict[str, Any]]:
+def listen_for_pings(seconds: float, ports: Collection[int]) -> List[Dict[str, Any]]:
     """All pings that pass any device meanwhile, each kind with how often."""
     seen: Dict[Passed, int] = Counter()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as sock:
@@ -100,13 +100,13 @@ def listen(seconds: float, ports: Collection[int]) -> List[Dict[str, Any]]:
                 data, (device, _protocol, kind, _hardware, _address) = sock.recvfrom(512)
             except socket.timeout:
                 break
-            found = passed(data, device, "out" if kind == _OUTGOING else "in", ports)
+            found = parse_ping(data, device, "out" if kind == _OUTGOING else "in", ports)
             if found is not None:
                 seen[found] += 1
     return [dict(one.__dict__, outer=list(one.outer or ()), count=count) for one, count in seen.items()]
 
 
-def checksum_errors() -> int:
+def count_checksum_errors() -> int:
     """UDP packets that the kernel dropped for a wrong checksum since it booted, of both families."""
     total = 0
     with open("/proc/net/snmp") as handle:

@@ -14,9 +14,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._looking._icmp i
     SMALL,
     Ping,
     find_ip_version,
-    inside,
-    largest,
-    ping,
+    find_largest_sizes,
+    run_in_namespace,
+    send_pings,
 )
 
 
@@ -29,45 +29,45 @@ class Sources:
     processes: Dict[str, int] = field(default_factory=dict)
 
 
-def sources(networks: Sequence[str], socket: str) -> Sources:
+def find_sources(networks: Sequence[str], socket: str) -> Sources:
     """Ask Docker what runs on networks; of no network it is not asked."""
     found = Sources()
-    running = _docker_api.running_containers(socket) if networks else []
+    running = _docker_api.list_running_containers(socket) if networks else []
     for network in networks:
         some = [one for one in running if network in one.addresses]
         found.running[network] = [
             {"name": one.name, "addresses": one.addresses[network], "mac": one.macs[network]} for one in some
         ]
-        pid = _docker_api.process_of(some[0].name, socket) if some else None
+        pid = _docker_api.find_container_process(some[0].name, socket) if some else None
         if pid:
             found.containers[network] = {"name": some[0].name, "addresses": some[0].addresses[network]}
             found.processes[network] = pid
     return found
 
 
-def probe(targets: Sequence[Mapping[str, Any]], found: Sources, wait: float = 2, count: int = 0) -> List[Dict[str, Any]]:
+def ping_targets(targets: Sequence[Mapping[str, Any]], found: Sources, wait: float = 2, count: int = 0) -> List[Dict[str, Any]]:
     """Ping every target with each of its two sizes, from the host and from the container on its network."""
-    probes = _from("host", targets, wait, count)
+    probes = _ping_from("host", targets, wait, count)
     for network, pid in found.processes.items():
         some = [one for one in targets if one["network"] == network]
         if some:
-            probes += inside(pid, lambda: _from("container", some, wait, count))  # noqa: B023
+            probes += run_in_namespace(pid, lambda: _ping_from("container", some, wait, count))  # noqa: B023
     return probes
 
 
-def _from(source: str, targets: Sequence[Mapping[str, Any]], wait: float, count: int) -> List[Dict[str, Any]]:
+def _ping_from(source: str, targets: Sequence[Mapping[str, Any]], wait: float, count: int) -> List[Dict[str, Any]]:
     """Ping each with a small packet and with the largest that fits, all at the same time."""
     jobs = [
         (target, Ping(target["address"], size))
         for target in targets
         for size in (SMALL[find_ip_version(target["address"])], target["mtu"])
     ]
-    ping([one for _target, one in jobs], count or 3, wait, until_answered=not count)
+    send_pings([one for _target, one in jobs], count or 3, wait, until_answered=not count)
     limits: Dict[str, int] = {}
     if count:
         answered = {one.address for _target, one in jobs[::2] if one.times}
         blocked = [one for _target, one in jobs[1::2] if not one.times and one.address in answered]
-        limits = dict(zip((one.address for one in blocked), largest(blocked, min(1.0, wait))))
+        limits = dict(zip((one.address for one in blocked), find_largest_sizes(blocked, min(1.0, wait))))
     return [
         {
             "source": source,

@@ -37,7 +37,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     OverlayError,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch_commands
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ADOPTED
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _settings
 
@@ -83,7 +83,7 @@ class Address(Entry):
 
 def _decode_address(device: str, raw: bytes) -> Address:
     family, length, flags, _scope, _index = _HEADER.unpack_from(raw)
-    told = _attributes.by_number(raw, _HEADER.size)
+    told = _attributes.map_attributes(raw, _HEADER.size)
     local = told.get(_LOCAL) or told[_ADDRESS]
     peer = socket.inet_ntop(family, told[_ADDRESS]) if told.get(_ADDRESS, local) != local else ""
     behind = family == socket.AF_INET and bool(flags & IFA_F_SECONDARY)
@@ -101,12 +101,12 @@ def _is_kernels(host: Host, entry: Address) -> bool:
     if not entry.is_link_local or _settings.read_setting("ipv6/conf", entry.device, "addr_gen_mode") == _NONE:
         # Made by it, and now it would not.
         return False
-    protocol = _attributes.by_number(entry.raw, _HEADER.size).get(_PROTOCOL)
+    protocol = _attributes.map_attributes(entry.raw, _HEADER.size).get(_PROTOCOL)
     if protocol is not None:
         return protocol[0] == _BY_LINK_LOCAL
     # A kernel before 5.18 does not say who made it. This one it makes from the MAC.
     raw = _kept.read_raw(host, host.index(entry.device) or 0)
-    mac = _attributes.by_number(raw, _attributes.IFINFO.size).get(_IFLA_ADDRESS, b"") if raw is not None else b""
+    mac = _attributes.map_attributes(raw, _attributes.IFINFO.size).get(_IFLA_ADDRESS, b"") if raw is not None else b""
     if len(mac) != 6:
         return False
     made = b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:]
@@ -146,12 +146,12 @@ def leave_groups(host: Host, index: int) -> None:
     The kernel would remember that it has, and refuse to join again on the device that takes its place.
     """
     for raw in _dump_addresses(host, index):
-        flags = struct.unpack("=I", _attributes.by_number(raw, _HEADER.size).get(_FLAGS, bytes(4)))[0]
+        flags = struct.unpack("=I", _attributes.map_attributes(raw, _HEADER.size).get(_FLAGS, bytes(4)))[0]
         if flags & _AUTOJOIN:
             host.session.write_one(Message(RTM_DELADDR, 0, None, raw=raw))
 
 
-def local_addresses(host: Host, device: str) -> List[str]:
+def list_local_addresses(host: Host, device: str) -> List[str]:
     """The addresses of a device, of both families."""
     index = host.index(device)
     if index is None:
@@ -254,14 +254,14 @@ class Addresses(OnDevice[Address]):
     def shell(self, entries: Iterable[Address]) -> List[str]:
         # As in the messages, that nobody else has it is proved.
         nodad = ((entry, " nodad" if ":" in entry.address else "") for entry in entries)
-        return batch("ip", ("address replace %s%s" % one for one in nodad))
+        return batch_commands("ip", ("address replace %s%s" % one for one in nodad))
 
     @staticmethod
     def message(host: Host, op: Op[Address]) -> Message:
         entry, index = op.entry, host.index(op.entry.device) or 0
         kind, how = (RTM_DELADDR, 0) if op.after is None else (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
         if entry.raw:
-            return Message(kind, how, None, raw=_raw.at_device(entry.raw, index))
+            return Message(kind, how, None, raw=_raw.move_to_device(entry.raw, index))
         address, length = entry.address.split("/")
         fields = {
             "family": socket.AF_INET6 if ":" in address else socket.AF_INET,

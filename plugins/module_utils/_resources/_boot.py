@@ -116,7 +116,7 @@ class Service(Entry):
 Parts = Dict[Resource[Any], Spec[Any]]
 
 
-def _makers() -> Resources:
+def _list_makers() -> Resources:
     """The resources that have lines in the script; this one has not, and its options may have all others' in them."""
     # The whole order imports this file.
     from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
@@ -126,18 +126,18 @@ def _makers() -> Resources:
 
 def parse_boot_parts(sections: Sections) -> Parts:
     """What the script is made from, of options that are not those of the transaction. Pure."""
-    makers = _makers()
+    makers = _list_makers()
     specs = parse_specs(makers, sections)
     return {resource: specs[resource.name] for resource in makers}
 
 
-def _lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
+def _list_boot_lines(parts: Parts, without: Sequence[str] = ()) -> List[str]:
     entries = ((one, spec.present.values()) for one, spec in parts.items() if one.name not in without)
     return [line for resource, present in entries for line in resource.shell(present)]
 
 
 def _join_boot_script(parts: Parts) -> str:
-    return "\n".join([_HEAD, *_lines(parts), 'exit "$failed"', ""])
+    return "\n".join([_HEAD, *_list_boot_lines(parts), 'exit "$failed"', ""])
 
 
 def make_boot_script(sections: Sections) -> str:
@@ -145,7 +145,7 @@ def make_boot_script(sections: Sections) -> str:
     return _join_boot_script(parse_boot_parts(sections))
 
 
-def unit(parts: Parts) -> str:
+def make_boot_unit(parts: Parts) -> str:
     """The unit that runs it: once the underlay has its addresses, where something of the script needs them. Pure."""
     entries = [entry for spec in parts.values() for entry in spec.present.values()]
     routed = (entry for entry in entries if isinstance(entry, Route))
@@ -155,10 +155,10 @@ def unit(parts: Parts) -> str:
     return _UNIT_TEXT % {"after": _FIREWALLS, "wants": wants, "script": SCRIPT}
 
 
-def refused(host: Host, parts: Parts) -> str:
+def find_refusals(host: Host, parts: Parts) -> str:
     """What this host's programs have against the script; nothing where they would carry it out."""
-    tried = _lines(parts, _boot_trial.LEFT_OUT)
-    return _boot_trial.complaints(host, _HEAD.splitlines(), {one.name: spec for one, spec in parts.items()}, tried)
+    tried = _list_boot_lines(parts, _boot_trial.LEFT_OUT)
+    return _boot_trial.find_complaints(host, _HEAD.splitlines(), {one.name: spec for one, spec in parts.items()}, tried)
 
 
 @dataclass
@@ -169,13 +169,13 @@ class BootSpec(Spec[Union[File, Service]]):
     sections: Optional[Sections] = None
 
 
-def _telling(said: str) -> List[str]:
+def _choose_telling_lines(said: str) -> List[str]:
     """The first lines of what programs said, less how to use them."""
     lines = (line.strip() for line in said.splitlines() if line[:1] not in "\t ")
     return [line for line in lines if line and not line.startswith(("Usage:", "Where:"))][:5]
 
 
-def _journal(host: Host) -> str:
+def _read_journal(host: Host) -> str:
     """What the unit said last; nothing where nobody keeps it."""
     try:
         out = host.run(["journalctl", "--unit", UNIT, "--boot", "--lines=5", "--output=cat", "--no-pager"], None)[1]
@@ -202,10 +202,10 @@ class Boot(Resource[Union[File, Service]]):
         if not isinstance(spec, BootSpec) or spec.sections is None:
             return
         # Parsed already, unless the script is of other options.
-        spec.parts = parse_boot_parts(spec.sections) if spec.sections else {one: specs[one.name] for one in _makers()}
+        spec.parts = parse_boot_parts(spec.sections) if spec.sections else {one: specs[one.name] for one in _list_makers()}
         made: List[Union[File, Service]] = [File(SCRIPT, _join_boot_script(spec.parts))]
         if os.path.isdir(_SYSTEMD):
-            made += [File(UNIT_FILE, unit(spec.parts)), Service(UNIT, True, False)]
+            made += [File(UNIT_FILE, make_boot_unit(spec.parts)), Service(UNIT, True, False)]
         spec.present = {entry.key: entry for entry in made}
 
     def read(self, host: Host, spec: Spec[Union[File, Service]], devices: Set[str]) -> Dict[Key, Union[File, Service]]:
@@ -236,13 +236,13 @@ class Boot(Resource[Union[File, Service]]):
         """What stands in the way: a script that the next boot could not use is found out today."""
         if not isinstance(spec, BootSpec) or found.get((SCRIPT,)) == wanted.get((SCRIPT,)) or (SCRIPT,) not in wanted:
             return []
-        against = refused(host, spec.parts)
+        against = find_refusals(host, spec.parts)
         if not against:
             return []
         return [
             "boot: the programs of this host refuse a part of what the next boot would have to make (%s): %s. Take it out of "
             "the plan, for example what is in link: of a network, or install newer programs (iproute2, nftables, iptables)"
-            % (SCRIPT, "; ".join(_telling(against)))
+            % (SCRIPT, "; ".join(_choose_telling_lines(against)))
         ]
 
     def extra(self, entry: Union[File, Service], spec: Spec[Union[File, Service]]) -> bool:
@@ -291,7 +291,7 @@ class Boot(Resource[Union[File, Service]]):
         try:
             host.command(["systemctl", "restart", UNIT])
         except OverlayError as error:
-            reason = "; ".join([str(error), *_telling(_journal(host))])
+            reason = "; ".join([str(error), *_choose_telling_lines(_read_journal(host))])
             # A new script that fails where the last one did not is to blame, and goes. One that failed before this run says
             # nothing against what the run has done for the host: whoever undid that could never mend the host.
             if fresh and not (op.before is not None and op.before.failed):

@@ -15,7 +15,7 @@ import ipaddress
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, Spec
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import quote_words
 
 # Settings are not iproute2's to refuse, and some are the whole machine's; files below /run are the host's.
 LEFT_OUT = ("sysctl", "files")
@@ -27,7 +27,7 @@ _TRY = 'try() { "$@" || { echo "(by: $*)" >&2; failed=1; }; }'
 _MTU = "65535"
 
 
-def stand_ins(specs: Mapping[str, Spec[Any]]) -> List[str]:
+def list_stand_ins(specs: Mapping[str, Spec[Any]]) -> List[str]:
     """The lines that make what the script finds on the host: each device that it names, and a way to each gateway. Pure."""
     entries = [entry for spec in specs.values() for entry in spec.present.values()]
     made = {"lo", *(key[0] for name in ("bridge", "vxlan_link") if name in specs for key in specs[name].present)}
@@ -37,29 +37,29 @@ def stand_ins(specs: Mapping[str, Spec[Any]]) -> List[str]:
     ways: Dict[str, str] = {}
     for route in routes:
         if route.gateway and not route.onlink and (not route.device or route.device in devices):
-            ways[route.gateway] = route.device or _free(made | devices)
+            ways[route.gateway] = route.device or _find_free_name(made | devices)
     lines: List[str] = []
     for device in sorted(devices | set(ways.values())):
-        lines += ["%s || exit" % words(["ip", "link", "add", device, "type", "bridge"])]
-        lines += ["%s || exit" % words(["ip", "link", "set", "dev", device, "mtu", _MTU, "up"])]
-    lines += [_reach("route", gateway, device) for gateway, device in sorted(ways.items())]
-    return lines + [_reach("address", source, "lo") for source in sorted({route.src for route in routes} - {None})]
+        lines += ["%s || exit" % quote_words(["ip", "link", "add", device, "type", "bridge"])]
+        lines += ["%s || exit" % quote_words(["ip", "link", "set", "dev", device, "mtu", _MTU, "up"])]
+    lines += [_make_route_command("route", gateway, device) for gateway, device in sorted(ways.items())]
+    return lines + [_make_route_command("address", source, "lo") for source in sorted({route.src for route in routes} - {None})]
 
 
-def _free(taken: Set[str]) -> str:
+def _find_free_name(taken: Set[str]) -> str:
     return next(name for name in ("underlay%d" % number for number in range(len(taken) + 1)) if name not in taken)
 
 
-def _reach(what: str, address: str, device: str) -> str:
-    return "%s || exit" % words(["ip", what, "replace", str(ipaddress.ip_network(address)), "dev", device])
+def _make_route_command(what: str, address: str, device: str) -> str:
+    return "%s || exit" % quote_words(["ip", what, "replace", str(ipaddress.ip_network(address)), "dev", device])
 
 
-def complaints(host: Host, head: Sequence[str], specs: Mapping[str, Spec[Any]], lines: Iterable[str]) -> str:
+def find_complaints(host: Host, head: Sequence[str], specs: Mapping[str, Spec[Any]], lines: Iterable[str]) -> str:
     """What the host's programs have against the lines of a script; nothing also where it cannot be tried here.
 
     @param head: what the script begins with
     """
-    begin = [*head, *_BEGIN, *stand_ins(specs), _TRY, "echo '%s'" % _BEGUN]
+    begin = [*head, *_BEGIN, *list_stand_ins(specs), _TRY, "echo '%s'" % _BEGUN]
     try:
         code, out, err = host.run(["unshare", "-m", "-n", "sh"], "\n".join([*begin, *lines, 'exit "$failed"', ""]))
     except OSError:

@@ -16,7 +16,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     Bounds,
     parse_device_name,
     parse_mac,
-    within,
+    require_range,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -25,8 +25,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     RTM_NEWLINK,
     Message,
     NetlinkError,
-    attributes,
     ifinfmsg,
+    read_attributes,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Coming,
@@ -39,20 +39,20 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt_command, list_make_commands
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     Device,
     DeviceSpec,
-    given_up,
+    give_up_devices,
+    list_strangers,
+    list_wrong_kinds,
     make_device,
-    remembering,
-    strangers,
-    wrong_kinds,
+    remember_aliases,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import standing
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import list_dependents
 
 _IFF_UP = 1
 # What a report does not show: it is others', or is the name.
@@ -86,7 +86,9 @@ class Bridge(Device):
 
     def same(self, wanted: Bridge) -> bool:
         settings = {
-            name: getattr(self, name) for name in _ra.OPTIONS if not _ra.differs(getattr(self, name), getattr(wanted, name))
+            name: getattr(self, name)
+            for name in _ra.OPTIONS
+            if not _ra.is_ra_different(getattr(self, name), getattr(wanted, name))
         }
         return self == replace(wanted.over(self), **settings)
 
@@ -135,7 +137,7 @@ class Bridges(Resource[Bridge]):
         for item in sections.get(self.section, ()):
             settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
             name = parse_device_name(self.name, item)
-            within(self.name, item, "name", _BOUNDS)
+            require_range(self.name, item, "name", _BOUNDS)
             entry = Bridge(name, parse_mac(self.name, item, "mac"), item.get("mtu"), item.get("alias"), **settings)
             spec.adopted |= {entry.name} if item.get("adopt") else set()
             spec.add(entry, "present", self.name)
@@ -167,7 +169,7 @@ class Bridges(Resource[Bridge]):
         found: Dict[Key, Bridge] = {}
         kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
         for msg in host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind)):
-            attrs = attributes(msg)
+            attrs = read_attributes(msg)
             name, alias = attrs["IFLA_IFNAME"], attrs.get("IFLA_IFALIAS")
             if (name,) not in spec.present and not (alias or "").startswith(MARK):
                 continue
@@ -182,7 +184,7 @@ class Bridges(Resource[Bridge]):
                 index=msg["index"],
                 mtu6=_settings.read_mtu6(name),
                 ports=_ports.read_ports(host, msg["index"]) if name in devices else (),
-                options=_ports.read_options(host, msg["index"]) if name in devices else (),
+                options=_ports.read_bridge_options(host, msg["index"]) if name in devices else (),
                 kept=_kept.read_kept(host, name, msg["index"], master=True) if name in devices else None,
                 **_ra.read_ra_settings(name),
             )
@@ -192,14 +194,14 @@ class Bridges(Resource[Bridge]):
     def obstacles(
         self, host: Host, spec: Spec[Bridge], found: Mapping[Key, Bridge], wanted: Mapping[Key, Bridge]
     ) -> Iterable[str]:
-        yield from wrong_kinds(host, self.name, {key[0] for key in spec.present}, found, "bridge")
-        yield from strangers(self.name, spec, found, cast("DeviceSpec[Bridge]", spec).adopted)
+        yield from list_wrong_kinds(host, self.name, {key[0] for key in spec.present}, found, "bridge")
+        yield from list_strangers(self.name, spec, found, cast("DeviceSpec[Bridge]", spec).adopted)
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Bridge]) -> Iterable[str]:
-        return standing(host, self.name, effects, {bridge.name: bridge.index for bridge in found.values()})
+        return list_dependents(host, self.name, effects, {bridge.name: bridge.index for bridge in found.values()})
 
     def settle(self, found: Mapping[Key, Bridge], spec: Spec[Bridge]) -> Dict[Key, Bridge]:
-        return given_up(found, super().settle(found, remembering(found, spec)), spec)
+        return give_up_devices(found, super().settle(found, remember_aliases(found, spec)), spec)
 
     def merge(self, found: Optional[Bridge], entry: Bridge) -> Bridge:
         return entry if found is None else entry.over(found)
@@ -226,11 +228,11 @@ class Bridges(Resource[Bridge]):
         for entry in entries:
             change = ["ip", "link", "set", "dev", entry.name]
             mac = ["address", entry.mac] if entry.mac else []
-            lines += make(entry.name, entry.alias, ["ip", "link", "add", entry.name, *mac, "type", "bridge"])
+            lines += list_make_commands(entry.name, entry.alias, ["ip", "link", "add", entry.name, *mac, "type", "bridge"])
             settings = ["mtu", str(entry.mtu)] if entry.mtu else []
             # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
-            lines += [attempt([*change, *settings])] if settings else []
-            lines += [*_ra.list_ra_commands(entry.name, entry), attempt([*change, "up"])]
+            lines += [attempt_command([*change, *settings])] if settings else []
+            lines += [*_ra.list_ra_commands(entry.name, entry), attempt_command([*change, "up"])]
         return lines
 
     @staticmethod

@@ -19,17 +19,22 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     DAEMON_JSON,
     KEPT,
     UNDO_SUFFIX,
-    own_lines,
+    list_own_lines,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._docker._decide import DaemonSpec, Decision, Found, decide
-from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, ask
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._decide import (
+    DaemonSpec,
+    Decision,
+    Found,
+    decide_daemon_json,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, query_dockerd
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_GETADDR,
     RTM_GETROUTE,
     Message,
-    attributes,
     ifaddrmsg,
+    read_attributes,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -41,7 +46,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     OverlayError,
     Resource,
     Spec,
-    drift_item,
+    make_drift_item,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File, read_file, write_file
 
@@ -55,7 +60,7 @@ class DaemonFile(File):
     """daemon.json, of which a difference shows our keys only."""
 
     def lines(self) -> List[str]:
-        return ["%s mode %04o" % (self.path, self.mode)] + own_lines(self.content, self.path)
+        return ["%s mode %04o" % (self.path, self.mode)] + list_own_lines(self.content, self.path)
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,9 @@ class DaemonJson(Resource[Entry]):
     def asked(self, spec: Spec[Entry]) -> bool:
         spec = cast(DaemonSpec, spec)
         # A host that never had Docker has nothing of ours in its file.
-        return bool(spec.path) and (not spec.remove or _docker_api.installed() or os.path.exists(spec.path + BACKUP_SUFFIX))
+        return bool(spec.path) and (
+            not spec.remove or _docker_api.is_docker_installed() or os.path.exists(spec.path + BACKUP_SUFFIX)
+        )
 
     def read(self, host: Host, spec: Spec[Entry], devices: Set[str]) -> Dict[Key, Entry]:
         # A link that is removed lets all be read that may hang on it.
@@ -119,9 +126,11 @@ class DaemonJson(Resource[Entry]):
         there = read_file(spec.path)
         entries: List[Entry] = [DaemonFile(there.path, there.content, there.mode)] if there is not None else []
         copies = [read_file(spec.path + suffix) for suffix in KEPT]
-        entries += [Copy(copy.path, copy.content, copy.mode, _noted(copy.path)) for copy in copies if copy is not None]
+        entries += [
+            Copy(copy.path, copy.content, copy.mode, _read_noted_dockerd(copy.path)) for copy in copies if copy is not None
+        ]
         # An undo needs nothing of it, and it may be what is broken.
-        entries.append(Dockerd() if host.rolling_back else _look(host, spec))
+        entries.append(Dockerd() if host.rolling_back else _inspect_host(host, spec))
         return {entry.key: entry for entry in entries}
 
     def settle(self, found: Mapping[Key, Entry], spec: Spec[Entry]) -> Dict[Key, Entry]:
@@ -129,8 +138,8 @@ class DaemonJson(Resource[Entry]):
         if KEY not in found:
             return wanted
         spec = cast(DaemonSpec, spec)
-        state = _state(found, spec)
-        decision = decide(spec, state)
+        state = _sort_found(found, spec)
+        decision = decide_daemon_json(spec, state)
         if decision.problems or spec.defer and decision.reasons:
             return wanted
         there = cast(Optional[File], found.get((spec.path,)))
@@ -152,15 +161,15 @@ class DaemonJson(Resource[Entry]):
         if KEY not in found:
             return []
         spec = cast(DaemonSpec, spec)
-        state = _state(found, spec)
-        decision = decide(spec, state)
+        state = _sort_found(found, spec)
+        decision = decide_daemon_json(spec, state)
         if state.seen.docker is not None:
-            host.facts[self.name] = _facts(spec, state.docker, decision)
+            host.facts[self.name] = _make_facts(spec, state.docker, decision)
         if decision.problems or not decision.text or decision.text == state.text and not decision.reasons:
             return decision.problems
         if state.seen.docker is None:
             return []
-        said = _dockerd.judge(host, state.docker.release, decision.text, state.seen.pid)
+        said = _dockerd.judge_daemon_json(host, state.docker.release, decision.text, state.seen.pid)
         return [said] if said is not None else []
 
     def extra(self, entry: Entry, spec: Spec[Entry]) -> bool:
@@ -185,7 +194,7 @@ class DaemonJson(Resource[Entry]):
         if not docker.get("restart_required"):
             return []
         planned = ["runs on %s as it is to be" % docker["path"]]
-        return [drift_item(DAEMON, "dockerd", "wrong", planned, docker["restart_reasons"])]
+        return [make_drift_item(DAEMON, "dockerd", "wrong", planned, docker["restart_reasons"])]
 
     def apply(self, host: Host, ops: Sequence[Op[Entry]]) -> List[Failure]:
         done: List[Op[Entry]] = []
@@ -197,9 +206,9 @@ class DaemonJson(Resource[Entry]):
                     if isinstance(op.entry, DaemonFile):
                         host.facts[_MEANWHILE] = {"path": path}
                     for one in reversed(done):
-                        _put(str(one.entry), one.before)
+                        _put_file(str(one.entry), one.before)
                     return [Failure(op, "%s was changed by somebody else since it was read; run again" % path)]
-                _put(path, op.after)
+                _put_file(path, op.after)
                 done.append(op)
             except (OSError, OverlayError) as error:
                 return [Failure(op, str(error))]
@@ -211,7 +220,7 @@ _MEANWHILE = "docker_bip_meanwhile"
 _RAN = "user.agentless.overlay.dockerd"
 
 
-def _noted(path: str) -> Optional[str]:
+def _read_noted_dockerd(path: str) -> Optional[str]:
     try:
         return os.getxattr(path, _RAN).decode(errors="replace")
     except OSError:
@@ -224,7 +233,7 @@ def _is_there(path: str, entry: Optional[Entry]) -> bool:
     return (there.content if there is not None else None) == (entry.content if isinstance(entry, File) else None)
 
 
-def _put(path: str, entry: Optional[Entry]) -> None:
+def _put_file(path: str, entry: Optional[Entry]) -> None:
     if isinstance(entry, File):
         write_file(entry)
         if isinstance(entry, Copy) and entry.dockerd is not None:
@@ -234,7 +243,7 @@ def _put(path: str, entry: Optional[Entry]) -> None:
         os.unlink(path)
 
 
-def _state(found: Mapping[Key, Entry], spec: DaemonSpec) -> Found:
+def _sort_found(found: Mapping[Key, Entry], spec: DaemonSpec) -> Found:
     """What was read, by what it is."""
 
     def text(path: str) -> Optional[str]:
@@ -246,29 +255,29 @@ def _state(found: Mapping[Key, Entry], spec: DaemonSpec) -> Found:
     return Found(text(spec.path) or "", kept, cast(Dockerd, found[KEY]), undo.dockerd if undo is not None else None)
 
 
-def _look(host: Host, spec: DaemonSpec) -> Dockerd:
+def _inspect_host(host: Host, spec: DaemonSpec) -> Dockerd:
     """Docker, and what of the host concerns it."""
-    seen = ask(host, spec.socket)
+    seen = query_dockerd(host, spec.socket)
     docker = seen.docker
     if docker is None:
         return seen
     raw = None
-    if docker.running and docker.understood and docker.release >= (28, 2) and _docker_api.guarded_addresses(docker):
+    if docker.running and docker.understood and docker.release >= (28, 2) and _docker_api.list_guarded_addresses(docker):
         raw = host.run(["iptables", "-w", "-t", "raw", "-S", "PREROUTING"], None)[1]
     return replace(
         seen,
-        flags=_processes.flags(host, seen.pid),
-        masked=not docker.running and _processes.masked(host),
-        unread=frozenset(one for one in ("", UNDO_SUFFIX) if _processes.started_before(spec.path + one, seen.pid)),
+        flags=_processes.read_dockerd_flags(host, seen.pid),
+        masked=not docker.running and _processes.is_masked(host),
+        unread=frozenset(one for one in ("", UNDO_SUFFIX) if _processes.is_older_than(spec.path + one, seen.pid)),
         raw=raw,
-        addresses6=_addresses6(host),
-        taken=tuple(_taken(host, docker)) if spec.remove else (),
+        addresses6=_list_ipv6_addresses(host),
+        taken=tuple(_list_taken_subnets(host, docker)) if spec.remove else (),
     )
 
 
-def _facts(spec: DaemonSpec, docker: _docker_api.Docker, decision: Decision) -> Dict[str, Any]:
+def _make_facts(spec: DaemonSpec, docker: _docker_api.Docker, decision: Decision) -> Dict[str, Any]:
     # Asked one by one, and only where it matters.
-    gone = _docker_api.lost_with_a_restart(docker.containers, spec.socket) if decision.reasons else []
+    gone = _docker_api.list_lost_containers(docker.containers, spec.socket) if decision.reasons else []
     return {
         "version": docker.version,
         "restart_required": bool(decision.reasons),
@@ -285,22 +294,22 @@ def _facts(spec: DaemonSpec, docker: _docker_api.Docker, decision: Decision) -> 
     }
 
 
-def _addresses6(host: Host) -> Tuple[str, ...]:
+def _list_ipv6_addresses(host: Host) -> Tuple[str, ...]:
     """The IPv6 addresses of docker0, less those that the kernel gives every device."""
     index = host.index(_BRIDGE)
     if index is None:
         return ()
     found = []
     for msg in host.session.dump(Message(RTM_GETADDR, 0, ifaddrmsg, {"family": socket.AF_INET6, "index": index})):
-        address = ipaddress.IPv6Interface("%s/%d" % (attributes(msg)["IFA_ADDRESS"], msg["prefixlen"]))
+        address = ipaddress.IPv6Interface("%s/%d" % (read_attributes(msg)["IFA_ADDRESS"], msg["prefixlen"]))
         if msg["index"] == index and not address.is_link_local:
             found.append(str(address))
     return tuple(sorted(found))
 
 
-def _taken(host: Host, docker: _docker_api.Docker) -> List[Any]:
+def _list_taken_subnets(host: Host, docker: _docker_api.Docker) -> List[Any]:
     """Subnets that are no longer free for docker0: of other Docker networks, and those that the host has a route to."""
-    found = [subnet for item in docker.networks if item["Name"] != "bridge" for subnet in _docker_api.subnets_of(item)]
+    found = [subnet for item in docker.networks if item["Name"] != "bridge" for subnet in _docker_api.list_docker_subnets(item)]
     fields = {"family": socket.AF_INET, "table": _TABLE_MAIN}
     for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)]), ("RTA_DST", "RTA_OIF")):
         if row["dst_len"] and row.get("RTA_DST") and row.get("RTA_OIF") != host.index(_BRIDGE):

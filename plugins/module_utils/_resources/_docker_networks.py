@@ -24,13 +24,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     DAEMON_JSON,
     NO_NFTABLES,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, ask
+from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, query_dockerd
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_GETROUTE,
     Message,
     NetlinkError,
-    attributes,
+    read_attributes,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
@@ -91,7 +91,7 @@ class DockerNetwork(Entry):
         )
 
     def lines(self) -> List[str]:
-        pools = ["%s %s" % (self.name, _pool(pool)) for pool in self.pools]
+        pools = ["%s %s" % (self.name, _describe_pool(pool)) for pool in self.pools]
         return (
             ["%s for %s" % (self.name, self.network)]
             + pools
@@ -102,7 +102,7 @@ class DockerNetwork(Entry):
         return "%s %s" % (self.name, " ".join(pool[0] for pool in self.pools))
 
 
-def _pool(pool: Tuple[str, str, str]) -> str:
+def _describe_pool(pool: Tuple[str, str, str]) -> str:
     subnet, gateway, ip_range = pool
     return "subnet %s gateway %s" % (subnet, gateway) + (" ip-range %s" % ip_range if ip_range else "")
 
@@ -119,7 +119,7 @@ class NetworkSpec(Spec[Entry]):
         return {item["name"]: [ipaddress.ip_network(subnet) for subnet in item["subnets"]] for item in self.items}
 
 
-def options_for(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
+def choose_driver_options(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[Tuple[str, str], ...]:
     """The driver's options that a release of Docker needs. Pure."""
     found = {
         _BRIDGE + "name": options["bridge"],
@@ -137,7 +137,7 @@ def options_for(release: Tuple[int, int], options: Mapping[str, Any]) -> Tuple[T
     return tuple(sorted(found.items()))
 
 
-def _device_to(host: Host, address: str) -> str:
+def _find_device_to(host: Host, address: str) -> str:
     """The device by which the host sends to an address; empty where it cannot."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     fields = {"family": family, "dst_len": 128 if ":" in address else 32}
@@ -146,7 +146,7 @@ def _device_to(host: Host, address: str) -> str:
     except NetlinkError:
         # ENETUNREACH, or what a rule or a route of kind unreachable or prohibit says.
         return ""
-    index = attributes(found).get("RTA_OIF") if found is not None else None
+    index = read_attributes(found).get("RTA_OIF") if found is not None else None
     return host.name(index) if index is not None else ""
 
 
@@ -173,15 +173,17 @@ class DockerNetworks(Resource[Entry]):
 
     def read(self, host: Host, spec: Spec[Entry], devices: Set[str]) -> Dict[Key, Entry]:
         spec = cast(NetworkSpec, spec)
-        if not spec.purge_owned or not spec.items and not _docker_api.installed():
+        if not spec.purge_owned or not spec.items and not _docker_api.is_docker_installed():
             return {}
-        seen = ask(host, _docker_api.SOCKET)
+        seen = query_dockerd(host, _docker_api.SOCKET)
         if host.rolling_back and (seen.docker is None or not seen.docker.running):
             # That nobody can say what there is does not mean that there is nothing.
             raise OverlayError(seen.error or "dockerd is not running")
         # The empty name stands for the underlay device.
         via = {address for item in spec.items if "" in item["devices"] for address in item["via"]}
-        found: Dict[Key, Entry] = {KEY: replace(seen, ways={address: _device_to(host, address) for address in sorted(via)})}
+        found: Dict[Key, Entry] = {
+            KEY: replace(seen, ways={address: _find_device_to(host, address) for address in sorted(via)})
+        }
         for item in seen.docker.networks if seen.docker is not None else ():
             if _docker_api.LABEL in (item.get("Labels") or {}):
                 entry = _decode_docker_network(item)
@@ -193,9 +195,9 @@ class DockerNetworks(Resource[Entry]):
         if docker is None or not docker.running or not docker.understood:
             return dict(found)
         wanted: Dict[Key, Entry] = {KEY: found[KEY]}
-        for entry in _entries(cast(NetworkSpec, spec), cast(Dockerd, found[KEY]), docker.release):
+        for entry in _make_entries(cast(NetworkSpec, spec), cast(Dockerd, found[KEY]), docker.release):
             there = cast(DockerNetwork, found.get(entry.key))
-            wanted[entry.key] = there if there is not None and there.same(entry) else _beside(there, entry)
+            wanted[entry.key] = there if there is not None and there.same(entry) else _keep_other_options(there, entry)
         return wanted
 
     def obstacles(
@@ -220,9 +222,9 @@ class DockerNetworks(Resource[Entry]):
         ]
         for item in seen.docker.networks:
             if _docker_api.LABEL not in (item.get("Labels") or {}):
-                problems += _clashes(item, spec)
+                problems += _list_clashes(item, spec)
         touched = (cast(DockerNetwork, found[key]) for key in found if key != KEY and found[key] is not wanted.get(key))
-        return [*problems, *(sentence for entry in touched for sentence in _in_use(entry))]
+        return [*problems, *(sentence for entry in touched for sentence in _list_users(entry))]
 
     @staticmethod
     def _unfit(docker: _docker_api.Docker) -> List[str]:
@@ -232,7 +234,7 @@ class DockerNetworks(Resource[Entry]):
             return problems
         if not docker.running:
             return _docker_api.list_unseen_refusals(docker, _docker_api.SOCKET) or [
-                "docker_network: dockerd is not running; " + _way_up()
+                "docker_network: dockerd is not running; " + _suggest_start()
             ]
         if not docker.understood:
             return ["docker: %r is not a version of Docker that this collection understands" % docker.version]
@@ -257,27 +259,27 @@ class DockerNetworks(Resource[Entry]):
             before, after = cast(DockerNetwork, op.before), cast(DockerNetwork, op.after)
             try:
                 if before is not None:
-                    _docker_api.api("/networks/" + before.ident, _docker_api.SOCKET, "DELETE")
+                    _docker_api.call_api("/networks/" + before.ident, _docker_api.SOCKET, "DELETE")
                 if after is not None:
-                    _docker_api.api("/networks/create", _docker_api.SOCKET, "POST", _request(after))
+                    _docker_api.call_api("/networks/create", _docker_api.SOCKET, "POST", _make_request(after))
             except OverlayError as error:
                 return [Failure(op, str(error))]
         return []
 
 
-def _entries(spec: NetworkSpec, seen: Dockerd, release: Tuple[int, int]) -> Iterable[DockerNetwork]:
+def _make_entries(spec: NetworkSpec, seen: Dockerd, release: Tuple[int, int]) -> Iterable[DockerNetwork]:
     """The options as entries, which is as this host's Docker needs them."""
     for item in spec.items:
         ranges = item.get("ip_ranges") or [""] * len(item["subnets"])
         trusted = [device for device in item["devices"] if device]
         if "" in item["devices"]:
             trusted += [seen.ways[address] for address in item["via"]]
-        options = options_for(release, {**item, "devices": trusted})
+        options = choose_driver_options(release, {**item, "devices": trusted})
         pools = tuple(zip(item["subnets"], item["gateways"], ranges))
         yield DockerNetwork(item["name"], item["network"], pools, options, tuple(name for name, _value in options))
 
 
-def _beside(found: Any, entry: DockerNetwork) -> DockerNetwork:
+def _keep_other_options(found: Any, entry: DockerNetwork) -> DockerNetwork:
     """The entry as it shall be, with the options that it has of others."""
     if found is None:
         return entry
@@ -302,7 +304,7 @@ def _decode_docker_network(item: Mapping[str, Any]) -> DockerNetwork:
     )
 
 
-def _request(entry: DockerNetwork) -> Dict[str, Any]:
+def _make_request(entry: DockerNetwork) -> Dict[str, Any]:
     configs = []
     for subnet, gateway, ip_range in entry.pools:
         config = {"Subnet": subnet, "Gateway": gateway}
@@ -319,7 +321,7 @@ def _request(entry: DockerNetwork) -> Dict[str, Any]:
     }
 
 
-def _way_up() -> str:
+def _suggest_start() -> str:
     """What to do about a Docker that is down."""
     if not os.path.exists(DAEMON_JSON + BACKUP_SUFFIX):
         return "start it, and run again"
@@ -329,7 +331,7 @@ def _way_up() -> str:
     )
 
 
-def _clashes(item: Mapping[str, Any], spec: NetworkSpec) -> List[str]:
+def _list_clashes(item: Mapping[str, Any], spec: NetworkSpec) -> List[str]:
     """Of a network of somebody else's that it has the name or addresses of one to be made, in sentences. Pure."""
     problems = []
     for name, subnets in spec.subnets.items():
@@ -342,20 +344,20 @@ def _clashes(item: Mapping[str, Any], spec: NetworkSpec) -> List[str]:
         problems += [
             "docker_network: Docker network %s has %s, which overlaps %s's %s. Remove it, or give the host another lease"
             % (item["Name"], subnet, name, ours)
-            for subnet in _docker_api.subnets_of(item)
+            for subnet in _docker_api.list_docker_subnets(item)
             for ours in subnets
             if subnet.version == ours.version and subnet.overlaps(ours)
         ]
     return problems
 
 
-def _in_use(entry: DockerNetwork) -> List[str]:
+def _list_users(entry: DockerNetwork) -> List[str]:
     """What keeps a network from being removed. A stopped container counts: it could not be started any more."""
     filters = urllib.parse.quote(json.dumps({"network": [entry.name]}))
-    users = _docker_api.api("/containers/json?all=1&filters=" + filters, _docker_api.SOCKET) or []
+    users = _docker_api.call_api("/containers/json?all=1&filters=" + filters, _docker_api.SOCKET) or []
     if not users:
         return []
     return [
         "docker_network: %s would have to be removed or made anew, and containers use it: %s. Remove them first"
-        % (entry, ", ".join(sorted(map(_docker_api.container_name, users))))
+        % (entry, ", ".join(sorted(map(_docker_api.find_container_name, users))))
     ]

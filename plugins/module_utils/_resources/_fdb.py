@@ -18,10 +18,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     Bounds,
     OnDevice,
     list_items,
-    need,
     parse_address,
     parse_mac,
-    within,
+    require_option,
+    require_range,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -34,7 +34,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     Message,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, make_bulk_spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
     Entry,
@@ -44,7 +44,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
     make_entry,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch_commands
 
 AF_BRIDGE = 7
 NTF_SELF, NTF_EXT_LEARNED, NTF_ROUTER = 0x02, 0x10, 0x80
@@ -139,7 +139,7 @@ _FDB: Options = {
     **STATE,
 }
 _BOUNDS: Bounds = {"port": (1, 65535), "vni": (0, (1 << 24) - 1)}
-_OPTIONS, _RULES = bulk(_FDB, "mac", more={"keep_unicast": {"type": "bool"}})
+_OPTIONS, _RULES = make_bulk_spec(_FDB, "mac", more={"keep_unicast": {"type": "bool"}})
 
 
 class Fdb(OnDevice[FdbEntry]):
@@ -157,8 +157,8 @@ class Fdb(OnDevice[FdbEntry]):
         spec.unknown = {part["device"] for part in sections.get(self.section, ()) if part.get("keep_unicast")}
         for item, state in list_items(sections, self.section, spec):
             mac, dst = parse_mac(self.name, item, "mac"), parse_address(self.name, item, "dst")
-            need(self.name, item, "dst", dst, state)
-            within(self.name, item, "mac", _BOUNDS)
+            require_option(self.name, item, "dst", dst, state)
+            require_range(self.name, item, "mac", _BOUNDS)
             named = {"port": item.get("port"), "vni": item.get("vni"), "src_vni": None}
             entry = make_entry(FdbEntry, device=item["device"], mac=mac or "", dst=dst, **named)
             spec.add(entry, state, self.name)
@@ -179,7 +179,7 @@ class Fdb(OnDevice[FdbEntry]):
             request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": AF_BRIDGE, "ifindex": index})
             for row in host.session.rows(request, _ATTRIBUTES):
                 # Those of a bridge are the bridge's.
-                if not row["flags"] & NTF_SELF or not _stays(row) or "NDA_LLADDR" not in row:
+                if not row["flags"] & NTF_SELF or not _is_lasting(row) or "NDA_LLADDR" not in row:
                     continue
                 entry = _decode_fdb_entry(host, device, home, row)
                 key = entry.key
@@ -188,7 +188,7 @@ class Fdb(OnDevice[FdbEntry]):
         return found
 
     def settle(self, found: Mapping[Key, FdbEntry], spec: Spec[FdbEntry]) -> Dict[Key, FdbEntry]:
-        return super().settle(found, _at_home(found, cast(FdbSpec, spec)))
+        return super().settle(found, _drop_defaults(found, cast(FdbSpec, spec)))
 
     def shaken(self, effects: Effects) -> Set[str]:
         return effects.shaken - effects.bridges
@@ -200,7 +200,9 @@ class Fdb(OnDevice[FdbEntry]):
         return entry.replicates or entry.device not in more.unknown
 
     def shell(self, entries: Iterable[FdbEntry]) -> List[str]:
-        return batch("bridge", ("fdb %s %s" % ("append" if entry.replicates else "replace", entry) for entry in entries))
+        return batch_commands(
+            "bridge", ("fdb %s %s" % ("append" if entry.replicates else "replace", entry) for entry in entries)
+        )
 
     def diff(self, found: Mapping[Key, FdbEntry], wanted: Mapping[Key, FdbEntry]) -> List[Op[FdbEntry]]:
         ops: List[Op[FdbEntry]] = []
@@ -219,7 +221,7 @@ class Fdb(OnDevice[FdbEntry]):
         how = NLM_F_APPEND if entry.replicates else NLM_F_REPLACE
         kind, flags = (RTM_DELNEIGH, 0) if op.after is None else (RTM_NEWNEIGH, NLM_F_CREATE | how)
         if entry.raw:
-            return Message(kind, flags, None, raw=_raw.at_device(entry.raw, host.index(entry.device) or 0))
+            return Message(kind, flags, None, raw=_raw.move_to_device(entry.raw, host.index(entry.device) or 0))
         fields = {
             "family": AF_BRIDGE,
             "ifindex": host.index(entry.device) or 0,
@@ -238,7 +240,7 @@ class Fdb(OnDevice[FdbEntry]):
         return Message(kind, flags, ndmsg, fields, attrs)
 
 
-def _stays(row: Mapping[str, Any]) -> bool:
+def _is_lasting(row: Mapping[str, Any]) -> bool:
     """Whether it is no entry that the device learnt, which come and go by themselves."""
     return bool(row["state"] & (NUD_PERMANENT | NUD_NOARP) or row["flags"] & NTF_EXT_LEARNED)
 
@@ -248,7 +250,7 @@ def _decode_fdb_entry(host: Host, device: str, home: Home, row: Mapping[str, Any
     raw = b""
     if via or src_vni is not None or nhid or row["state"] != NUD_PERMANENT or row["flags"] != NTF_SELF:
         head, attrs = _raw.split_message(row["raw"], _HEADER.size)
-        raw = _raw.join_message(head, _raw.less(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
+        raw = _raw.join_message(head, _raw.drop_attributes(attrs, (_NDA_CACHEINFO, _NDA_MASTER)))
     return make_entry(
         FdbEntry,
         device=device,
@@ -264,7 +266,7 @@ def _decode_fdb_entry(host: Host, device: str, home: Home, row: Mapping[str, Any
     )
 
 
-def _at_home(found: Mapping[Key, FdbEntry], spec: FdbSpec) -> Spec[FdbEntry]:
+def _drop_defaults(found: Mapping[Key, FdbEntry], spec: FdbSpec) -> Spec[FdbEntry]:
     """The wish with a device's own port and VNI left out, as the kernel leaves them out. Pure."""
     named = any(one.port is not None or one.vni is not None for one in spec.present.values())
     if not named and not spec.absent:

@@ -114,8 +114,8 @@ _MEASURED = ("security.ima", "security.evm")
 
 def _copy_attributes(source: str, target: int) -> None:
     """Give an open file the ACL, the label and what else hangs on another one, and nothing that its folder gave it."""
-    wanted = {name: os.getxattr(source, name) for name in _attributes(source)}
-    for name in _attributes(target):
+    wanted = {name: os.getxattr(source, name) for name in _list_attributes(source)}
+    for name in _list_attributes(target):
         if name not in wanted:
             with contextlib.suppress(OSError):
                 os.removexattr(target, name)
@@ -125,7 +125,7 @@ def _copy_attributes(source: str, target: int) -> None:
             os.setxattr(target, name, value)
 
 
-def _attributes(file: Union[str, int]) -> List[str]:
+def _list_attributes(file: Union[str, int]) -> List[str]:
     try:
         return [name for name in os.listxattr(file) if name not in _MEASURED]
     except OSError:

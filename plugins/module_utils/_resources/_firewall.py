@@ -29,7 +29,13 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _iptables, _netfilter, _nft
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import CHAIN, TABLE, Rule, by_family, rules_of
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import (
+    CHAIN,
+    TABLE,
+    Rule,
+    group_by_family,
+    list_network_rules,
+)
 
 # How long Docker may take to make its rules again.
 _DOCKER_SECONDS = 5
@@ -118,10 +124,10 @@ class Firewall(Resource[Item]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Item]:
         spec = FirewallSpec(purge_owned=self.section in sections)
         for network in sections.get(self.section, ()):
-            for rule in rules_of(network):
+            for rule in list_network_rules(network):
                 spec.present[rule.key] = rule
             for tunnel in network.get("vxlan") or ():
-                for family, senders in by_family(network["vteps"]).items():
+                for family, senders in group_by_family(network["vteps"]).items():
                     spec.tunnels.setdefault((family, tunnel["port"]), []).extend(senders)
         return spec
 
@@ -137,7 +143,7 @@ class Firewall(Resource[Item]):
 
     @staticmethod
     def _read_nft(host: Host) -> List[Rule]:
-        if _netfilter.missing("nft"):
+        if _netfilter.list_missing_program("nft"):
             return []
         code, out, err = host.run(["nft", "-j", "-s", *_LIST], None)
         if code and "No such file" in err:
@@ -151,12 +157,12 @@ class Firewall(Resource[Item]):
     @staticmethod
     def _read_iptables(host: Host, family: str, spec: Spec[Item]) -> List[Item]:
         wanted = [rule.rule for key, rule in spec.present.items() if key[0] == "%s %s" % (family, CHAIN)]  # type: ignore[union-attr]
-        tables = _netfilter.tables(host, family)
-        found: List[Item] = [rule for program, chains in tables.items() for rule in _iptables.ours_in(program, chains)]
+        tables = _netfilter.read_filter_tables(host, family)
+        found: List[Item] = [rule for program, chains in tables.items() for rule in _iptables.list_own_rules(program, chains)]
         if wanted and tables:
             docker = [program for program, chains in tables.items() if _iptables.has_docker(chains)]
             program = docker[0] if docker else family
-            stop = _iptables.stop(tables[program], [_iptables.match_of(rule) for rule in wanted])
+            stop = _iptables.find_iptables_stop(tables[program], [_iptables.parse_match(rule) for rule in wanted])
             several = " and ".join(docker) if len(docker) > 1 else ""
             found.append(Way(family, program, bool(docker), stop, several))
         return found
@@ -186,12 +192,12 @@ class Firewall(Resource[Item]):
     def obstacles(self, host: Host, spec: Spec[Item], found: Mapping[Key, Item], wanted: Mapping[Key, Item]) -> List[str]:
         """What no rule of ours could mend."""
         programs = sorted({key[0].split()[0] for key in spec.present})
-        told = [text for program in programs for text in _netfilter.missing(program)]
+        told = [text for program in programs for text in _netfilter.list_missing_program(program)]
         for way in found.values():
             if isinstance(way, Way):
-                told += [_SEVERAL % way.several] if way.several else _no_way(way)
+                told += [_SEVERAL % way.several] if way.several else _list_missing_ways(way)
         for (family, port), senders in sorted(cast(FirewallSpec, spec).tunnels.items()):
-            told += _netfilter.shut_by_ufw(host, family, port, senders)
+            told += _netfilter.list_ufw_obstacles(host, family, port, senders)
         return told
 
     def shell(self, entries: Iterable[Item]) -> List[str]:
@@ -237,14 +243,14 @@ class Firewall(Resource[Item]):
     @staticmethod
     def _apply_iptables(host: Host, program: str, ops: Sequence[Op[Item]]) -> None:
         """In one transaction too: a rule that moves is never away."""
-        chains = _iptables.chains_of(host.command([program, "-w", "-S"]))
+        chains = _iptables.parse_chains(host.command([program, "-w", "-S"]))
         lines = []
         for op in ops:
             if isinstance(op.after, Way):
-                lines += _iptables.jump(chains, op.after.stop)
+                lines += _iptables.list_jump_commands(chains, op.after.stop)
         removed = [op.before for op in ops if isinstance(op.before, Rule)]
         added = [op.after for op in ops if isinstance(op.after, Rule)]
-        lines += _iptables.commands(chains, removed, added)
+        lines += _iptables.list_rule_commands(chains, removed, added)
         if (added or lines) and CHAIN not in chains:
             # Before Docker's first start there is no such chain; Docker keeps the one it finds.
             host.command([program, "-w", "-N", CHAIN])
@@ -253,25 +259,25 @@ class Firewall(Resource[Item]):
 
 
 @contextmanager
-def kept(host: Host) -> Iterator[None]:
+def keep_rules(host: Host) -> Iterator[None]:
     """While somebody loads his firewall anew, which may flush ours: what of ours is gone afterwards is put back."""
     firewall, spec = Firewall(), FirewallSpec(purge_owned=True)
-    before, docker = firewall.read(host, spec, set()), _netfilter.with_docker(host)
+    before, docker = firewall.read(host, spec, set()), _netfilter.find_docker_programs(host)
     yield
     # Docker hears of it too, and makes its rules again a moment later.
     deadline = time.monotonic() + _DOCKER_SECONDS
-    while not docker <= _netfilter.with_docker(host) and time.monotonic() < deadline:
+    while not docker <= _netfilter.find_docker_programs(host) and time.monotonic() < deadline:
         time.sleep(0.1)
     ops = [op for op in firewall.diff(firewall.read(host, spec, set()), before) if op.after is not None]
     for failure in firewall.apply(host, ops):
         raise OverlayError("%s; %s" % (failure.op, failure.reason))
 
 
-def _no_way(way: Way) -> List[str]:
+def _list_missing_ways(way: Way) -> List[str]:
     """Where Docker has rules the way is mended; where it has none yet, it makes it at its start."""
     if way.docker or not way.stop:
         return []
-    docker: Optional[bool] = _netfilter.docker_runs()
+    docker: Optional[bool] = _netfilter.is_docker_running()
     if docker is False:
         return []
     words = {"program": way.program, "chain": CHAIN, "stop": way.stop, "why": _NO_DOCKER}

@@ -36,7 +36,7 @@ class Chain:
 Chains = Mapping[str, Chain]
 
 
-def chains_of(text: str) -> Dict[str, Chain]:
+def parse_chains(text: str) -> Dict[str, Chain]:
     """The chains of a table as C(iptables -S) tells them."""
     found: Dict[str, Chain] = {}
     for line in text.splitlines():
@@ -54,7 +54,7 @@ def has_docker(chains: Chains) -> bool:
     return "DOCKER" in chains
 
 
-def unquoted(rule: str) -> str:
+def unquote_comment(rule: str) -> str:
     """A rule as we write it: iptables quotes a comment only where it thinks it must."""
     try:
         return " ".join(shlex.split(rule))
@@ -78,7 +78,7 @@ class Match:
 
 
 @lru_cache(maxsize=4096)
-def match_of(rule: str) -> Match:
+def parse_match(rule: str) -> Match:
     """What a rule says."""
     try:
         words = shlex.split(rule)
@@ -98,17 +98,17 @@ def match_of(rule: str) -> Match:
     return Match(tuple(wants), narrow)
 
 
-def _meet(rule: Match, path: Sequence[Match]) -> bool:
+def _may_meet(rule: Match, path: Sequence[Match]) -> bool:
     """Whether there may be a packet of ours that a rule is for: one that our rule, and all jumps up to here, are for too."""
     return all(
-        _may_be(option, rule.of(option), other.of(option))
+        _may_overlap(option, rule.of(option), other.of(option))
         for option in ("-s", "-d", "-i", "-o")
         for other in path
         if rule.of(option) and other.of(option)
     )
 
 
-def _may_be(option: str, asked: Tuple[bool, str], given: Tuple[bool, str]) -> bool:
+def _may_overlap(option: str, asked: Tuple[bool, str], given: Tuple[bool, str]) -> bool:
     negated, value = asked
     if given[0]:
         return negated or value != given[1]
@@ -126,7 +126,7 @@ def _may_be(option: str, asked: Tuple[bool, str], given: Tuple[bool, str]) -> bo
     return one.overlaps(other)  # type: ignore[arg-type]
 
 
-def taker(chains: Chains, rules: Sequence[str], path: Sequence[Match], returns: bool = True) -> str:
+def find_taker(chains: Chains, rules: Sequence[str], path: Sequence[Match], returns: bool = True) -> str:
     """The last of some rules that may take a packet of ours, or nothing.
 
     @param path: our rule, and the jumps that lead to these rules
@@ -134,13 +134,13 @@ def taker(chains: Chains, rules: Sequence[str], path: Sequence[Match], returns: 
     """
     found = ""
     for rule in rules:
-        match = match_of(rule)
-        if match.target in _HARMLESS or match.target == "RETURN" and not returns or not _meet(match, path):
+        match = parse_match(rule)
+        if match.target in _HARMLESS or match.target == "RETURN" and not returns or not _may_meet(match, path):
             continue
         chain = chains.get(match.target)
         # From where it goes, no way leads back here.
         lost = match.goes and returns
-        if chain is None or lost or taker(chains, chain.rules, [*path, match], False):
+        if chain is None or lost or find_taker(chains, chain.rules, [*path, match], False):
             found = rule
     return found
 
@@ -149,14 +149,14 @@ _JUMP = Match(target=CHAIN)
 _BEFORE = " before " + CHAIN
 
 
-def stop(chains: Chains, ours: Sequence[Match]) -> str:
+def find_iptables_stop(chains: Chains, ours: Sequence[Match]) -> str:
     """What keeps packets of ours from DOCKER-USER, in words; nothing where all get there, or pass without it."""
     forward = chains.get(FORWARD)
     if forward is None or not ours:
         return ""
-    place = next((number for number, rule in enumerate(forward.rules) if match_of(rule) == _JUMP), None)
+    place = next((number for number, rule in enumerate(forward.rules) if parse_match(rule) == _JUMP), None)
     for match in ours:
-        found = taker(chains, forward.rules[:place], [match])
+        found = find_taker(chains, forward.rules[:place], [match])
         if found:
             return found if place is None else found + _BEFORE
     if place is not None:
@@ -166,23 +166,23 @@ def stop(chains: Chains, ours: Sequence[Match]) -> str:
     return "" if forward.policy == "ACCEPT" else "policy %s, and nothing leads to %s" % (forward.policy, CHAIN)
 
 
-def ours_in(program: str, chains: Chains) -> List[Rule]:
+def list_own_rules(program: str, chains: Chains) -> List[Rule]:
     """Our rules in DOCKER-USER, each with what stands before it and may take its packets."""
     rules = chains[CHAIN].rules if CHAIN in chains else []
     found: List[Rule] = []
     seen: Dict[str, int] = {}
     for number, rule in enumerate(rules):
         if MARK in rule:
-            text = unquoted(rule)
+            text = unquote_comment(rule)
             copy = seen[text] = seen.get(text, -1) + 1
-            found.append(Rule("%s %s" % (program, CHAIN), text, taker(chains, rules[:number], [match_of(text)]), copy))
+            found.append(Rule("%s %s" % (program, CHAIN), text, find_taker(chains, rules[:number], [parse_match(text)]), copy))
     return found
 
 
-def commands(chains: Chains, removed: Sequence[Rule], added: Sequence[Rule]) -> List[str]:
+def list_rule_commands(chains: Chains, removed: Sequence[Rule], added: Sequence[Rule]) -> List[str]:
     """What iptables-restore has to do in DOCKER-USER: rules of ours come first, or again behind what was before them."""
     rules = list(chains[CHAIN].rules) if CHAIN in chains else []
-    texts = [unquoted(rule) for rule in rules]
+    texts = [unquote_comment(rule) for rule in rules]
     lines = []
     for rule in removed:
         if rule.rule in texts:
@@ -197,13 +197,13 @@ def commands(chains: Chains, removed: Sequence[Rule], added: Sequence[Rule]) -> 
     return lines
 
 
-def jump(chains: Chains, stopped: str) -> List[str]:
+def list_jump_commands(chains: Chains, stopped: str) -> List[str]:
     """What iptables-restore has to do in FORWARD: DOCKER-USER is asked first, as Docker puts it at each start.
 
     @param stopped: what C(stop) says of the state that is to be again
     """
-    rules = [rule for rule in chains[FORWARD].rules if match_of(rule) != _JUMP]
-    lines = ["-D %s %s" % (FORWARD, rule) for rule in chains[FORWARD].rules if match_of(rule) == _JUMP]
+    rules = [rule for rule in chains[FORWARD].rules if parse_match(rule) != _JUMP]
+    lines = ["-D %s %s" % (FORWARD, rule) for rule in chains[FORWARD].rules if parse_match(rule) == _JUMP]
     before, _before, asked = stopped.rpartition(_BEFORE)
     if asked:
         return lines
@@ -211,17 +211,17 @@ def jump(chains: Chains, stopped: str) -> List[str]:
     return [*lines, "-I %s %d -j %s" % (FORWARD, place + 1, CHAIN)]
 
 
-def lets_in(chains: Chains, port: int, senders: Sequence[str]) -> bool:
+def lets_port_in(chains: Chains, port: int, senders: Sequence[str]) -> bool:
     """Whether ufw is not there, drops nothing by default, or has a rule that lets packets of some sender to a UDP port in."""
     names = [name for name in chains if name == "INPUT" or name.startswith("ufw") and name.endswith("-input")]
     if len(names) < 2 or chains["INPUT"].policy == "ACCEPT":
         return True
     rules = [rule for name in names for rule in chains[name].rules]
-    return any(_opens(rule, port, senders) for rule in rules)
+    return any(_opens_port(rule, port, senders) for rule in rules)
 
 
-def _opens(rule: str, port: int, senders: Sequence[str]) -> bool:
-    match, words = match_of(rule), rule.split()
+def _opens_port(rule: str, port: int, senders: Sequence[str]) -> bool:
+    match, words = parse_match(rule), rule.split()
     following = dict(zip(words, words[1:]))
     if match.target != "ACCEPT" and not match.target.endswith("-accept") or match.of("-i") == (False, "lo"):
         return False
@@ -233,4 +233,4 @@ def _opens(rule: str, port: int, senders: Sequence[str]) -> bool:
     if not fits or following.get("-p", "udp") not in ("udp", "17", "all"):
         return False
     source = match.of("-s")
-    return not source or not senders or any(_may_be("-s", source, (False, sender)) for sender in senders)
+    return not source or not senders or any(_may_overlap("-s", source, (False, sender)) for sender in senders)

@@ -42,7 +42,7 @@ class Kept:
 
 def read_raw(host: Host, index: int) -> Optional[bytes]:
     """All that the kernel tells of a device."""
-    return host.session.get_raw(Message(RTM_GETLINK, 0, None, raw=_attributes.device(index)))
+    return host.session.get_raw(Message(RTM_GETLINK, 0, None, raw=_attributes.pack_device(index)))
 
 
 def read_kept(host: Host, name: str, index: int, master: bool = False) -> Kept:
@@ -53,7 +53,7 @@ def read_kept(host: Host, name: str, index: int, master: bool = False) -> Kept:
 
 def decode_kept(name: str, raw: bytes, master: bool) -> Kept:
     flags = _attributes.IFINFO.unpack_from(raw)[3]
-    found = _attributes.by_number(raw, _attributes.IFINFO.size)
+    found = _attributes.map_attributes(raw, _attributes.IFINFO.size)
     asked = (*_VALUES, _IFLA_MASTER) if master else _VALUES
     names = _attributes.split_attributes(found.get(_IFLA_PROP_LIST, b""))
     return Kept(
@@ -72,13 +72,15 @@ def put_kept(host: Host, name: str, kept: Kept) -> None:
         return
     now = decode_kept(name, raw, master=True)
     _settings.write_device_settings(name, kept.settings)
-    values = [_attributes.pack(number, value) for number, value in kept.values if dict(now.values).get(number) != value]
+    values = [
+        _attributes.pack_attribute(number, value) for number, value in kept.values if dict(now.values).get(number) != value
+    ]
     if values or kept.flags != now.flags:
-        changed = _attributes.device(index, *values, flags=kept.flags, change=_FLAGS)
+        changed = _attributes.pack_device(index, *values, flags=kept.flags, change=_FLAGS)
         host.session.write_one(Message(RTM_NEWLINK, 0, None, raw=changed))
-    names = [_attributes.pack(_IFLA_ALT_IFNAME, one) for one in kept.names if one not in now.names]
+    names = [_attributes.pack_attribute(_IFLA_ALT_IFNAME, one) for one in kept.names if one not in now.names]
     if names:
-        named = _attributes.device(index, _attributes.nest(_IFLA_PROP_LIST, *names))
+        named = _attributes.pack_device(index, _attributes.nest_attributes(_IFLA_PROP_LIST, *names))
         host.session.write_one(Message(_RTM_NEWLINKPROP, 0, None, raw=named))
 
 

@@ -10,20 +10,20 @@ from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
-    need,
     parse_address,
     parse_device_name,
     parse_mac,
+    require_option,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, read_vxlan_data
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     RTM_DELLINK,
     RTM_GETLINK,
     RTM_NEWLINK,
     Message,
     NetlinkError,
-    attributes,
     ifinfmsg,
+    read_attributes,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Coming,
@@ -40,12 +40,12 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
     DeviceSpec,
+    list_strangers,
+    list_wrong_kinds,
     make_device,
-    remembering,
-    strangers,
-    wrong_kinds,
+    remember_aliases,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import standing
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import list_dependents
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import (
     DEFAULT_AGEING,
     IFF_UP,
@@ -53,10 +53,14 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     decode_link,
     encode_data,
     list_link_commands,
+    list_option_names,
     must_recreate,
-    option_names,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import OPTIONS, RULES, check
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan_options import (
+    OPTIONS,
+    RULES,
+    check_link_options,
+)
 
 _UNTIL_PEERS = "each peer has been converged too"
 
@@ -80,9 +84,9 @@ class Links(Resource[Link]):
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))
             for item in [part] if plain else part["entries"]:
                 parse_device_name(self.name, item)
-                values = {name: item[name] for name in option_names() if item.get(name) is not None}
+                values = {name: item[name] for name in list_option_names() if item.get(name) is not None}
                 outer = {name: parse_address(self.name, item, name) for name in ("local", "remote", "group")}
-                check({**item, **outer})
+                check_link_options({**item, **outer})
                 outer["remote"] = outer.pop("group") or outer["remote"]
                 values.update((name, value) for name, value in outer.items() if value is not None)
                 if item.get("srcport_min") is not None:
@@ -93,7 +97,7 @@ class Links(Resource[Link]):
                 if "mac" in values:
                     values["mac"] = parse_mac(self.name, values, "mac")
                 state = item.get("state") or part.get("state") or "present"
-                need(self.name, item, "vni", values.get("vni"), state)
+                require_option(self.name, item, "vni", values.get("vni"), state)
                 if item.get("adopt") or part.get("adopt"):
                     spec.adopted.add(values["name"])
                 spec.add(Link(**values), state, self.name)
@@ -122,7 +126,7 @@ class Links(Resource[Link]):
         if spec.purge_owned:
             seen = {msg["index"] for msg in links}
             for msg in self._all(host):
-                attrs = attributes(msg)
+                attrs = read_attributes(msg)
                 if msg["index"] not in seen and (attrs.get("IFLA_IFALIAS") or "").startswith(MARK):
                     links.append(msg)
                     host.indexes[attrs["IFLA_IFNAME"]] = msg["index"]
@@ -142,8 +146,8 @@ class Links(Resource[Link]):
         return host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind))
 
     def obstacles(self, host: Host, spec: Spec[Link], found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> Iterable[str]:
-        yield from wrong_kinds(host, self.name, self.devices(spec), found, "vxlan device")
-        yield from strangers(self.name, spec, found, cast("DeviceSpec[Link]", spec).adopted)
+        yield from list_wrong_kinds(host, self.name, self.devices(spec), found, "vxlan device")
+        yield from list_strangers(self.name, spec, found, cast("DeviceSpec[Link]", spec).adopted)
         coming = {key: link for key, link in wanted.items() if key not in found or found[key].tunnel != link.tunnel}
         others = [decode_link(host, msg) for msg in self._all(host)] if coming else []
         staying = [link for link in others if link is not None and link.key not in found]
@@ -157,14 +161,14 @@ class Links(Resource[Link]):
                         % (link.name, link.vni, link.tunnel[1], whose, other.name)
                     )
 
-        yield from _underlays.too_large(host, found, wanted)
+        yield from _underlays.list_large_mtus(host, found, wanted)
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
-        return standing(host, self.name, effects, {link.name: link.index for link in found.values()})
+        return list_dependents(host, self.name, effects, {link.name: link.index for link in found.values()})
 
     def settle(self, found: Mapping[Key, Link], spec: Spec[Link]) -> Dict[Key, Link]:
         # One that is no longer wished goes, taken over or not: its entries would lead to peers for ever.
-        return super().settle(found, remembering(found, spec))
+        return super().settle(found, remember_aliases(found, spec))
 
     def merge(self, found: Optional[Link], entry: Link) -> Link:
         if found is None:
@@ -179,8 +183,8 @@ class Links(Resource[Link]):
     def diff(self, found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> List[Op[Link]]:
         # What others set on a device is known of those only that are to go, and then it counts.
         unknown = {key for key, link in wanted.items() if key in found and None in (link.kept, found[key].kept)}
-        found = {key: _bare(link) if key in unknown else link for key, link in found.items()}
-        wanted = {key: _bare(link) if key in unknown else link for key, link in wanted.items()}
+        found = {key: _strip_link(link) if key in unknown else link for key, link in found.items()}
+        wanted = {key: _strip_link(link) if key in unknown else link for key, link in wanted.items()}
         ops = super().diff(found, wanted)
         # Two devices cannot share VNI and port, so a device that takes over another's
         # cannot be made before the other is gone.
@@ -192,7 +196,7 @@ class Links(Resource[Link]):
             elif op.before is not None and op.before.tunnel in taken:
                 op = replace(op, early=True)
             result.append(op)
-        return _underlays.in_order(result)
+        return _underlays.order_links(result)
 
     def show(self, op: Op[Link]) -> Tuple[List[str], List[str]]:
         if op.before is None or op.after is None:
@@ -258,7 +262,7 @@ class Links(Resource[Link]):
 
     def shell(self, entries: Iterable[Link]) -> List[str]:
         made: List[Op[Link]] = [Op(self.name, None, entry) for entry in entries]
-        return [line for op in _underlays.in_order(made) for line in list_link_commands(op.entry)]
+        return [line for op in _underlays.order_links(made) for line in list_link_commands(op.entry)]
 
     @staticmethod
     def _delete(host: Host, name: str) -> None:
@@ -341,7 +345,7 @@ class Links(Resource[Link]):
     def _require_localbypass(host: Host, name: str) -> None:
         """A kernel passes over an option that it does not have, which would then be a difference for ever."""
         made = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": host.index(name)}))
-        if made is not None and "IFLA_VXLAN_LOCALBYPASS" not in vxlan_data(made):
+        if made is not None and "IFLA_VXLAN_LOCALBYPASS" not in read_vxlan_data(made):
             raise OverlayError(
                 "vxlan_link: %s: the kernel of this host cannot switch localbypass off, which Linux 6.5 and later can. "
                 "Take localbypass out of the options of the device" % name
@@ -360,7 +364,7 @@ class Links(Resource[Link]):
         ]
 
 
-def _bare(link: Link) -> Link:
+def _strip_link(link: Link) -> Link:
     """A device without what others set on it. Pure."""
     return replace(link, kept=None, port_kept=None)
 

@@ -33,7 +33,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._file
     remove_file,
     write_file,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import kept
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import keep_rules
 
 _XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % MADE
 # From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
@@ -54,13 +54,13 @@ class Manager:
     flushes: bool = False
 
 
-def _zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
+def _write_zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """What comes out of the tunnel is the overlay's own; DOCKER-USER and Docker decide about it."""
     lines = "".join('  <interface name="%s"/>\n' % device for device in tunnels)
     return lines and (_XML + '<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines)
 
 
-def _policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
+def _write_policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
     """Lets vxlan in, in whatever zone the underlay is; from whom, our own nft table decides."""
     rules = "".join('  <rule><port port="%d" protocol="udp"/><accept/></rule>\n' % port for port in ports)
     return rules and (
@@ -119,8 +119,8 @@ MANAGERS: Tuple[Manager, ...] = (
         ("firewall-cmd", "--reload"),
         {
             # Names of at most 17 characters; a zone and a policy may not have the same one.
-            "/etc/firewalld/zones/agentless-overlay.xml": _zone,
-            _POLICY: _policy,
+            "/etc/firewalld/zones/agentless-overlay.xml": _write_zone,
+            _POLICY: _write_policy,
         },
         # With one bad file it would start with none of its owner's either.
         ("firewall-offline-cmd", "--check-config"),
@@ -161,7 +161,7 @@ class Managers(Resource[File]):
     def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[str]:
         """A firewalld that does not read what would let vxlan in. Not another file: those of zones are their owner's."""
         policy = spec.present.get((_POLICY,))
-        if policy is None or os.path.isdir(_POLICIES) or not _runs(host, _FIREWALLD):
+        if policy is None or os.path.isdir(_POLICIES) or not _is_unit_active(host, _FIREWALLD):
             return []
         named = host.run(["firewall-cmd", "--get-active-zones"], None)[1].splitlines()
         zones = [line.split()[0] for line in named if line.strip() and not line[0].isspace()] or ["public"]
@@ -199,10 +199,10 @@ class Managers(Resource[File]):
         if manager.check:
             host.command(manager.check)
         # One that does not run reads its files when it starts.
-        if _runs(host, manager.unit):
-            with kept(host) if manager.flushes else nullcontext():
+        if _is_unit_active(host, manager.unit):
+            with keep_rules(host) if manager.flushes else nullcontext():
                 host.command(manager.reload)
 
 
-def _runs(host: Host, unit: str) -> bool:
+def _is_unit_active(host: Host, unit: str) -> bool:
     return os.path.isdir("/run/systemd/system") and not host.run(["systemctl", "is-active", "--quiet", unit], None)[0]

@@ -49,17 +49,17 @@ def read_groups(host: Host) -> Dict[int, Dict[int, List[Group]]]:
             ):
                 if number == _MDB and len(info) >= _ENTRY and info[4]:
                     port = struct.unpack_from("=I", info)[0]
-                    found.setdefault(bridge, {}).setdefault(port, []).append(_group(info))
+                    found.setdefault(bridge, {}).setdefault(port, []).append(_decode_group(info))
     return found
 
 
-def _group(info: bytes) -> Group:
+def _decode_group(info: bytes) -> Group:
     told = dict(_attributes.split_attributes(info, _ENTRY))
     asked = [(_ASKED[number], value) for number, value in sorted(told.items()) if number in _ASKED]
     if told.get(_SOURCES):
         # Without how long each is still believed.
         addresses = (_attributes.split_attributes(one)[0] for _kind, one in _attributes.split_attributes(told[_SOURCES]))
-        sources = (_attributes.nest(1, _attributes.pack(*address)) for address in addresses)
+        sources = (_attributes.nest_attributes(1, _attributes.pack_attribute(*address)) for address in addresses)
         asked.append((_ASKED_SOURCES, b"".join(sources)))
     return info[:_ENTRY], tuple(asked)
 
@@ -70,9 +70,11 @@ def put_groups(host: Host, bridge: int, groups: Sequence[Group]) -> None:
     for entry, asked in groups:
         if (entry, asked) in there:
             continue
-        packed = (_attributes.nest(*one) if one[0] == _ASKED_SOURCES else _attributes.pack(*one) for one in asked)
-        more = [_attributes.nest(_SET_ATTRIBUTES, *packed)] if _is_special(asked) else []
-        raw = _HEADER.pack(_AF_BRIDGE, bridge) + _attributes.pack(_SET_ENTRY, entry) + b"".join(more)
+        packed = (
+            _attributes.nest_attributes(*one) if one[0] == _ASKED_SOURCES else _attributes.pack_attribute(*one) for one in asked
+        )
+        more = [_attributes.nest_attributes(_SET_ATTRIBUTES, *packed)] if _is_special(asked) else []
+        raw = _HEADER.pack(_AF_BRIDGE, bridge) + _attributes.pack_attribute(_SET_ENTRY, entry) + b"".join(more)
         host.session.write_one(Message(_RTM_NEWMDB, NLM_F_CREATE, None, raw=raw))
 
 

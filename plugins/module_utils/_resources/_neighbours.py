@@ -20,9 +20,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine import _
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
     list_items,
-    need,
     parse_address,
     parse_mac,
+    require_option,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -34,7 +34,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     Message,
     ndmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, make_bulk_spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
     Entry,
@@ -42,9 +42,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Op,
     Options,
     Spec,
-    devices_of,
+    collect_devices,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch_commands
 
 NUD_REACHABLE, NUD_STALE, NUD_NOARP, NUD_PERMANENT = 0x02, 0x04, 0x40, 0x80
 NTF_PROXY, NTF_EXT_LEARNED, NTF_ROUTER = 0x08, 0x10, 0x80
@@ -92,7 +92,7 @@ class Neighbour(Entry):
 
 
 _NEIGHBOUR: Options = {"device": {"type": "str"}, "dst": {"type": "str"}, "lladdr": {"type": "str"}, **STATE}
-_OPTIONS, _RULES = bulk(_NEIGHBOUR, "dst")
+_OPTIONS, _RULES = make_bulk_spec(_NEIGHBOUR, "dst")
 
 
 class Neighbours(OnDevice[Neighbour]):
@@ -109,7 +109,7 @@ class Neighbours(OnDevice[Neighbour]):
         spec: Spec[Neighbour] = Spec()
         for item, state in list_items(sections, self.section, spec):
             dst, lladdr = parse_address(self.name, item, "dst"), parse_mac(self.name, item, "lladdr")
-            need(self.name, item, "lladdr", lladdr, state)
+            require_option(self.name, item, "lladdr", lladdr, state)
             entry = Neighbour(item["device"], dst or "", lladdr or "")
             spec.add(entry, state, self.name)
         return spec
@@ -121,7 +121,7 @@ class Neighbours(OnDevice[Neighbour]):
     def reach_back(
         self, spec: Spec[Neighbour], devices: Set[str], snapshot: Mapping[Key, Neighbour], keys: Set[Key]
     ) -> Set[str]:
-        return devices_of(snapshot) | {key[0] for key in keys}
+        return collect_devices(snapshot) | {key[0] for key in keys}
 
     def read(self, host: Host, spec: Spec[Neighbour], devices: Set[str]) -> Dict[Key, Neighbour]:
         found: Dict[Key, Neighbour] = {}
@@ -132,7 +132,7 @@ class Neighbours(OnDevice[Neighbour]):
             for flags in (0, NTF_PROXY) if device in devices else (0,):
                 fields = {"family": socket.AF_UNSPEC, "flags": flags}
                 for row in host.session.rows(Message(RTM_GETNEIGH, 0, ndmsg, fields, [("NDA_IFINDEX", index)]), _ATTRIBUTES):
-                    if row["ifindex"] == index and _entered(row):
+                    if row["ifindex"] == index and _is_entered(row):
                         entry = _decode_neighbour(device, row)
                         found[entry.key] = entry
         return found
@@ -143,18 +143,18 @@ class Neighbours(OnDevice[Neighbour]):
 
     def surviving(self, found: Mapping[Key, Neighbour], effects: Effects) -> Dict[Key, Neighbour]:
         left = super().surviving(found, effects)
-        return {key: entry for key, entry in left.items() if entry.proxy or not _goes(entry, effects)}
+        return {key: entry for key, entry in left.items() if entry.proxy or not _is_lost(entry, effects)}
 
     def shell(self, entries: Iterable[Neighbour]) -> List[str]:
         one = "neigh replace %s lladdr %s dev %s nud permanent"
-        return batch("ip", (one % (entry.dst, entry.lladdr, entry.device) for entry in entries))
+        return batch_commands("ip", (one % (entry.dst, entry.lladdr, entry.device) for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Neighbour]) -> Message:
         entry, index = op.entry, host.index(op.entry.device) or 0
         kind, flags = (RTM_DELNEIGH, 0) if op.after is None else (RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE)
         if entry.raw:
-            raw = _raw.at_device(entry.raw, index)
+            raw = _raw.move_to_device(entry.raw, index)
             return Message(kind, flags, None, raw=raw[:8] + struct.pack("=H", entry.state) + raw[10:])
         fields = {
             "family": socket.AF_INET6 if ":" in entry.dst else socket.AF_INET,
@@ -165,14 +165,14 @@ class Neighbours(OnDevice[Neighbour]):
         return Message(kind, flags, ndmsg, fields, attrs)
 
 
-def _goes(entry: Neighbour, effects: Effects) -> bool:
+def _is_lost(entry: Neighbour, effects: Effects) -> bool:
     """Whether the kernel forgets it: with a device's MAC all, with its carrier all but the permanent ones."""
     return entry.device in effects.new_mac or entry.device in effects.blinked and not entry.state & NUD_PERMANENT
 
 
-def _entered(row: Mapping[str, Any]) -> bool:
+def _is_entered(row: Mapping[str, Any]) -> bool:
     """Whether somebody entered it: the kernel did not learn it by itself, nor make it for multicast or a broadcast."""
-    if row["state"] & NUD_PERMANENT or row["flags"] & (NTF_PROXY | NTF_EXT_LEARNED) or _managed(row):
+    if row["state"] & NUD_PERMANENT or row["flags"] & (NTF_PROXY | NTF_EXT_LEARNED) or _is_managed(row):
         return True
     if not row["state"] & NUD_NOARP:
         return False
@@ -180,7 +180,7 @@ def _entered(row: Mapping[str, Any]) -> bool:
     return bool("NDA_PROTOCOL" in row or lladdr and not int(lladdr[:2], 16) & 1 and not ipaddress.ip_address(dst).is_multicast)
 
 
-def _managed(row: Mapping[str, Any]) -> bool:
+def _is_managed(row: Mapping[str, Any]) -> bool:
     return bool(row.get("NDA_FLAGS_EXT", 0) & NTF_EXT_MANAGED)
 
 
@@ -191,7 +191,7 @@ def _decode_neighbour(device: str, row: Mapping[str, Any]) -> Neighbour:
     head, attrs = _raw.split_message(row["raw"], _HEADER.size)
     volatile = [_NDA_CACHEINFO, _NDA_PROBES]
     stays = state & (NUD_PERMANENT | NUD_NOARP)
-    if not stays and _managed(row):
+    if not stays and _is_managed(row):
         # It is for the kernel to find out.
         lladdr, state = "", 0
         volatile.append(_NDA_LLADDR)
@@ -200,5 +200,5 @@ def _decode_neighbour(device: str, row: Mapping[str, Any]) -> Neighbour:
     # NTF_USE is a request, and NTF_OFFLOADED the driver's word.
     flags &= NTF_PROXY | NTF_EXT_LEARNED | NTF_ROUTER
     family, index = _HEADER.unpack_from(head)[:2]
-    raw = _raw.join_message(_HEADER.pack(family, index, 0, flags, 0), _raw.less(attrs, volatile))
+    raw = _raw.join_message(_HEADER.pack(family, index, 0, flags, 0), _raw.drop_attributes(attrs, volatile))
     return Neighbour(device, dst, lladdr, bool(flags & NTF_PROXY), raw, state)

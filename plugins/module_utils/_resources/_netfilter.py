@@ -20,16 +20,16 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._host im
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._iptables import (
     Chain,
-    chains_of,
     has_docker,
-    lets_in,
+    lets_port_in,
+    parse_chains,
 )
 
 # Where ufw keeps whether it starts at boot.
 _UFW = "/etc/ufw/ufw.conf"
 
 
-def missing(program: str) -> List[str]:
+def list_missing_program(program: str) -> List[str]:
     """What there is to say where a program is not there."""
     if shutil.which(program):
         return []
@@ -40,35 +40,35 @@ def missing(program: str) -> List[str]:
     ]
 
 
-def tables(host: Host, family: str) -> Dict[str, Dict[str, Chain]]:
+def read_filter_tables(host: Host, family: str) -> Dict[str, Dict[str, Chain]]:
     """The chains of the filter table, by the program whose table it is; usually there is one.
 
     @param family: iptables or ip6tables
     """
     if not shutil.which(family):
         return {}
-    found = {family: _listed(host, family)}
+    found = {family: _read_chains(host, family)}
     legacy = _has_legacy(family)
     if legacy or not has_docker(found[family]):
         # To ask the legacy program of a table that is not there would make it.
         other = "-nft" if "nf_tables" not in host.run([family, "-V"], None)[1] else "-legacy" if legacy else ""
         if other and shutil.which(family + other):
-            found[family + other] = _listed(host, family + other)
+            found[family + other] = _read_chains(host, family + other)
     return found
 
 
-def with_docker(host: Host) -> Set[str]:
+def find_docker_programs(host: Host) -> Set[str]:
     """The programs whose tables have rules of Docker's."""
-    families = (tables(host, family) for family in ("iptables", "ip6tables"))
+    families = (read_filter_tables(host, family) for family in ("iptables", "ip6tables"))
     return {program for found in families for program, chains in found.items() if has_docker(chains)}
 
 
-def _listed(host: Host, program: str) -> Dict[str, Chain]:
+def _read_chains(host: Host, program: str) -> Dict[str, Chain]:
     # The whole table: what iptables says of a chain that is not there differs between its versions.
     code, out, err = host.run([program, "-w", "-S"], None)
     if code:
         raise OverlayError("firewall: %s cannot list its filter table: %s" % (program, err.strip()))
-    return chains_of(out)
+    return parse_chains(out)
 
 
 def _has_legacy(family: str) -> bool:
@@ -80,7 +80,7 @@ def _has_legacy(family: str) -> bool:
         return False
 
 
-def docker_runs() -> Optional[bool]:
+def is_docker_running() -> Optional[bool]:
     """Whether a dockerd runs in this network namespace; None where there is none to be started either."""
     ours = os.stat("/proc/self/ns/net").st_ino
     for path in glob.glob("/proc/[0-9]*/comm"):
@@ -91,15 +91,15 @@ def docker_runs() -> Optional[bool]:
                     return True
         except OSError:
             continue
-    return False if _docker_api.installed() else None
+    return False if _docker_api.is_docker_installed() else None
 
 
-def shut_by_ufw(host: Host, family: str, port: int, senders: Sequence[str]) -> List[str]:
+def list_ufw_obstacles(host: Host, family: str, port: int, senders: Sequence[str]) -> List[str]:
     """What there is to say where ufw runs and has no rule that lets a UDP port in."""
     if not os.path.exists(_UFW) or not shutil.which(family):
         return []
-    chains: Mapping[str, Any] = _listed(host, family)
-    if lets_in(chains, port, senders):
+    chains: Mapping[str, Any] = _read_chains(host, family)
+    if lets_port_in(chains, port, senders):
         return []
     return [
         "firewall: ufw is active here and lets UDP port %d in by no rule of its %s, so that no packet of the overlay would "

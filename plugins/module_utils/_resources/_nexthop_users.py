@@ -28,7 +28,7 @@ _MORE = 252
 _RTMSG = 16
 
 
-def routes_by(host: Host, numbers: Collection[int], tables: Set[int]) -> List[Route]:
+def list_routes_by(host: Host, numbers: Collection[int], tables: Set[int]) -> List[Route]:
     """The routes of any table that name one of some nexthop objects, less ours, which are in C(tables)."""
     request = Message(RTM_GETROUTE, 0, rtmsg, {"family": socket.AF_UNSPEC}, [])
     # Of an IPv6 gateway IPv4 routes may be too.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice, few
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import OnDevice, join_few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
     NLM_F_CREATE,
@@ -42,10 +42,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
     make_entry,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch_commands
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthop_users import routes_by
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthop_users import list_routes_by
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._onlink import RTNH_F_ONLINK
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
@@ -110,7 +110,7 @@ class NexthopSpec(Spec[Nexthop]):
         return spec.purge_owned and (device,) not in spec.present and host.carries_mark(host.index(device) or 0)
 
 
-def number_of(gateway: str) -> int:
+def compute_number(gateway: str) -> int:
     """The number of a gateway's nexthop: of IPv4 the address itself, of IPv6 a hash beyond all of those.
 
     Others count from 1 (the kernel, FRR), and no gateway begins with 0.
@@ -143,14 +143,14 @@ class Numbers:
         """The number for a route, or 0 for a plain one."""
         if not device or not gateway or self.devices is not None and device not in self.devices:
             return 0
-        number, hop = number_of(gateway), (device, gateway, onlink)
+        number, hop = compute_number(gateway), (device, gateway, onlink)
         return number if self.taken.setdefault(number, hop) == hop else 0
 
 
-def supported(host: Host) -> bool:
+def has_nexthops(host: Host) -> bool:
     """Whether this kernel has them."""
     try:
-        host.session.get(Message(RTM_GETNEXTHOP, 0, nhmsg, {}, [("NHA_ID", number_of("255.255.255.255"))]))
+        host.session.get(Message(RTM_GETNEXTHOP, 0, nhmsg, {}, [("NHA_ID", compute_number("255.255.255.255"))]))
     except NetlinkError as error:
         if error.code != errno.EOPNOTSUPP:
             raise
@@ -187,7 +187,7 @@ class Nexthops(OnDevice[Nexthop]):
         more.of_devices = {section: specs[section] for section in ("vxlan_link", "bridge")}
 
     def adapt(self, host: Host, spec: Spec[Nexthop], sections: Sections) -> Optional[Sections]:
-        return drop_nexthops(sections) if spec.present and not supported(host) else None
+        return drop_nexthops(sections) if spec.present and not has_nexthops(host) else None
 
     @staticmethod
     def of(routes: Iterable[Any]) -> Dict[Key, Nexthop]:
@@ -257,7 +257,7 @@ class Nexthops(OnDevice[Nexthop]):
         taken = [(found[key], entry) for key, entry in spec.present.items() if key in found and not self.owned(found[key])]
         texts = [text % (one.number, one, entry.gateway, entry.device, one.number) for one, entry in taken]
         going = [one for key, one in found.items() if key not in wanted and self.owned(one)]
-        return few([*texts, *_named_by_others(host, going, cast(NexthopSpec, spec))])
+        return join_few([*texts, *_list_foreign_users(host, going, cast(NexthopSpec, spec))])
 
     def surviving(self, found: Mapping[Key, Nexthop], effects: Effects) -> Dict[Key, Nexthop]:
         left = {}
@@ -308,7 +308,7 @@ class Nexthops(OnDevice[Nexthop]):
         return op.before is None and bool(op.entry.raw) and error.code == errno.EEXIST
 
     def shell(self, entries: Iterable[Nexthop]) -> List[str]:
-        return batch("ip", ("nexthop replace %s" % entry for entry in entries))
+        return batch_commands("ip", ("nexthop replace %s" % entry for entry in entries))
 
     @staticmethod
     def message(host: Host, op: Op[Nexthop]) -> Message:
@@ -320,7 +320,7 @@ class Nexthops(OnDevice[Nexthop]):
         index = host.index(entry.device) or 0 if entry.device else 0
         if entry.raw:
             head, told = _raw.split_message(entry.raw, _HEADER.size)
-            raw = _raw.join_message(head, _raw.put(told, _NHA_OIF, struct.pack("=I", index)))
+            raw = _raw.join_message(head, _raw.set_attribute(told, _NHA_OIF, struct.pack("=I", index)))
             return Message(RTM_NEWNEXTHOP, flags, None, raw=raw)
         fields = {
             "family": socket.AF_INET6 if ":" in entry.gateway else socket.AF_INET,
@@ -331,7 +331,7 @@ class Nexthops(OnDevice[Nexthop]):
         return Message(RTM_NEWNEXTHOP, flags, nhmsg, fields, attrs)
 
 
-def _named_by_others(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) -> Iterator[str]:
+def _list_foreign_users(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) -> Iterator[str]:
     """What of others would go, or lose a member, with nexthops of ours, in sentences."""
     leaving = {device for device in {one.device or "" for one in going} if spec.leaves(host, device)}
     # With its device all that is on it goes, and that is told elsewhere.
@@ -339,7 +339,7 @@ def _named_by_others(host: Host, going: Sequence[Nexthop], spec: NexthopSpec) ->
     if not its:
         return
     text = "nexthop: id %d via %s on %s is to go, and "
-    for route in routes_by(host, its.keys(), spec.tables):
+    for route in list_routes_by(host, its.keys(), spec.tables):
         one = its[route.nexthop]
         yield (
             text + "the kernel would take the route to %s along, which is not ours (%s). Remove it first, or have it name %s"
@@ -367,10 +367,10 @@ def _decode_nexthop(singles: Mapping[int, str], row: Mapping[str, Any]) -> Nexth
         return make_entry(Nexthop, number=number, device=device, gateway=gateway, onlink=onlink)
     head, attrs = _raw.split_message(row["raw"], _HEADER.size)
     family, _scope, protocol, _resvd, flags = _HEADER.unpack(head)
-    raw = _raw.join_message(_HEADER.pack(family, 0, protocol, 0, flags & RTNH_F_ONLINK), _raw.only(attrs, _TAKEN))
-    group = bytes(_raw.get(attrs, _NHA_GROUP))
+    raw = _raw.join_message(_HEADER.pack(family, 0, protocol, 0, flags & RTNH_F_ONLINK), _raw.keep_attributes(attrs, _TAKEN))
+    group = bytes(_raw.get_attribute(attrs, _NHA_GROUP))
     ids = [member[0] for member in _MEMBER.iter_unpack(group)] if "NHA_GROUP" in row else []
     members = tuple([(one, singles.get(one, "")) for one in ids])
-    kind = _raw.get(attrs, 3)
+    kind = _raw.get_attribute(attrs, 3)
     resilient = bool(members and kind and struct.unpack("=H", kind)[0] == _RESILIENT)
     return Nexthop(number, device, gateway, onlink, protocol, raw, members, resilient)

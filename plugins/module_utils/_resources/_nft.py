@@ -40,8 +40,8 @@ def parse_nft_rules(text: str, printed: Callable[[], str]) -> List[Rule]:
         objects = json.loads(text)["nftables"]
     except ValueError:
         # nft 1.0.6 takes what lies about in memory for the flags of a table that has some, and often ends there.
-        whole = [re.sub(r" # handle \d+$", "", line) for block in _blocks(printed()) for line in block]
-        return [Rule("nft table", _in_braces(whole))]
+        whole = [re.sub(r" # handle \d+$", "", line) for block in _split_blocks(printed()) for line in block]
+        return [Rule("nft table", _join_lines(whole))]
     rules: List[Rule] = []
     lines: Optional[Dict[int, str]] = None
     for item in objects:
@@ -51,15 +51,15 @@ def parse_nft_rules(text: str, printed: Callable[[], str]) -> List[Rule]:
         try:
             rules += _KINDS.get(kind, _refuse_strange)(value)
         except _Strange:
-            lines = _by_handle(printed()) if lines is None else lines
+            lines = _map_handles(printed()) if lines is None else lines
             where = "nft chain %s" % value["chain"] if kind == "rule" else "nft %s %s" % (kind, value["name"])
             where, handle = ("nft table", _OF_THE_TABLE) if kind == "table" else (where, value["handle"])
             # Else it has gone since it was listed.
             rules += [Rule(where, lines[handle])] if handle in lines else []
-    return _numbered(rules)
+    return _number_rules(rules)
 
 
-def _numbered(rules: List[Rule]) -> List[Rule]:
+def _number_rules(rules: List[Rule]) -> List[Rule]:
     """A rule may be there twice."""
     seen: Dict[Tuple[str, str], int] = {}
     for number, rule in enumerate(rules):
@@ -163,7 +163,7 @@ _KINDS: Dict[str, Callable[[Mapping[str, Any]], List[Rule]]] = {
 # What nft prints of strange things: it reads it back.
 
 
-def _blocks(text: str) -> List[List[str]]:
+def _split_blocks(text: str) -> List[List[str]]:
     """The lines of each object in a listed table, its head first; each line of the table itself is one of its own."""
     found: List[List[str]] = []
     inside = 0
@@ -176,27 +176,27 @@ def _blocks(text: str) -> List[List[str]]:
     return [[line for line in block if line] for block in found if block != [""]]
 
 
-def _by_handle(text: str) -> Dict[int, str]:
+def _map_handles(text: str) -> Dict[int, str]:
     """The line of each rule, and of all other objects what is in their braces, by their handles."""
     found: Dict[int, str] = {}
     plain = []
-    for block in _blocks(text):
+    for block in _split_blocks(text):
         if len(block) == 1:
             plain += block
         for line in block:
             rule, _hash, handle = line.rpartition(" # handle ")
             if handle.isdigit():
                 found[int(handle)] = rule if line is not block[0] else _join_body(block)
-    found[_OF_THE_TABLE] = _in_braces(plain)
+    found[_OF_THE_TABLE] = _join_lines(plain)
     return found
 
 
 def _join_body(block: List[str]) -> str:
     # A chain's rules are objects of their own.
-    return _in_braces([line for line in block[1:-1] if " # handle " not in line])
+    return _join_lines([line for line in block[1:-1] if " # handle " not in line])
 
 
-def _in_braces(lines: List[str]) -> str:
+def _join_lines(lines: List[str]) -> str:
     """Lines in one, as nft takes it too."""
     text = "; ".join(line.rstrip(";") for line in lines)
     return "{ %s }" % re.sub(r"(?<=[{,]);|;(?= })", "", text) if text else ""

@@ -46,7 +46,11 @@ def apply_routes(
     if again:
         sent: List[Message] = []
         for index in again:
-            sent += [_way(host, ops[index], RTM_NEWROUTE), message(host, ops[index]), _way(host, ops[index], RTM_DELROUTE)]
+            sent += [
+                _make_way(host, ops[index], RTM_NEWROUTE),
+                message(host, ops[index]),
+                _make_way(host, ops[index], RTM_DELROUTE),
+            ]
             del failed[index]
         for index, error in host.session.write(sent).items():
             # What fails at the way itself shows in what needs it.
@@ -60,7 +64,7 @@ def _is_onlink(op: Op[Any]) -> bool:
     return bool(entry is not None and entry.onlink and entry.device and ":" in (entry.gateway or ""))
 
 
-def _way(host: Host, op: Op[Any], kind: int) -> Message:
+def _make_way(host: Host, op: Op[Any], kind: int) -> Message:
     """The route to the gateway of an operation's entry, and to it alone."""
     entry = op.entry
     fields = {"family": socket.AF_INET6, "dst_len": 128, "table": _MAIN, "proto": ROUTE_PROTOCOL, "type": _UNICAST}

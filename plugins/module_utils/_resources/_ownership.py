@@ -65,7 +65,7 @@ class DeviceSpec(Spec[E]):
     adopted: Set[str] = field(default_factory=set)
 
 
-def remembering(found: Mapping[Key, Any], spec: Spec[Any]) -> Spec[Any]:
+def remember_aliases(found: Mapping[Key, Any], spec: Spec[Any]) -> Spec[Any]:
     """The wish, in which the alias of what is somebody else's, or was, says so. Pure."""
     taken: Dict[Key, Any] = {
         key: replace(entry, alias="%s%s" % (entry.alias, ADOPTED))
@@ -75,7 +75,7 @@ def remembering(found: Mapping[Key, Any], spec: Spec[Any]) -> Spec[Any]:
     return replace(spec, present={**spec.present, **taken}) if taken else spec
 
 
-def given_up(found: Mapping[Key, Any], wanted: Dict[Key, Any], spec: Spec[Any]) -> Dict[Key, Any]:
+def give_up_devices(found: Mapping[Key, Any], wanted: Dict[Key, Any], spec: Spec[Any]) -> Dict[Key, Any]:
     """What shall be there, with what was taken over and is no longer wished: without our mark it is its owner's again. Pure."""
     left = {
         key: replace(entry, alias="")
@@ -85,14 +85,14 @@ def given_up(found: Mapping[Key, Any], wanted: Dict[Key, Any], spec: Spec[Any]) 
     return {**wanted, **left}
 
 
-def wrong_kinds(host: Host, section: str, names: Collection[str], found: Mapping[Key, Any], kind: str) -> Iterator[str]:
+def list_wrong_kinds(host: Host, section: str, names: Collection[str], found: Mapping[Key, Any], kind: str) -> Iterator[str]:
     """Names that another kind of device has."""
     for name in sorted(names):
         if (name,) not in found and host.index(name) is not None:
             yield "%s: %s exists and is not a %s. Remove it or choose another name" % (section, name, kind)
 
 
-def strangers(section: str, spec: Spec[Any], found: Mapping[Key, Any], adopted: Collection[str]) -> Iterator[str]:
+def list_strangers(section: str, spec: Spec[Any], found: Mapping[Key, Any], adopted: Collection[str]) -> Iterator[str]:
     """Devices that do not carry our mark, where one is wished that does."""
     for key, entry in sorted(spec.present.items()):
         there = found.get(key)

@@ -24,8 +24,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     RTM_NEWLINK,
     RTM_NEWNEIGH,
     Message,
-    attributes,
     ndmsg,
+    read_attributes,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _multicast, _vlans
 
@@ -57,44 +57,44 @@ class Port:
 
 
 def _read_link_info(raw: bytes) -> Dict[int, bytes]:
-    found = _attributes.by_number(raw, _attributes.IFINFO.size)
-    return _attributes.by_number(found.get(_IFLA_LINKINFO, b""))
+    found = _attributes.map_attributes(raw, _attributes.IFINFO.size)
+    return _attributes.map_attributes(found.get(_IFLA_LINKINFO, b""))
 
 
 def _pick_values(data: bytes, numbers: Iterable[int]) -> Values:
-    found = _attributes.by_number(data)
+    found = _attributes.map_attributes(data)
     return tuple((number, found[number]) for number in numbers if number in found)
 
 
-def flags_of(raw: bytes) -> Values:
+def unpack_port_flags(raw: bytes) -> Values:
     """What is set on a port of a bridge, from what the kernel tells of its device."""
     info = _read_link_info(raw)
     return _pick_values(info.get(_PORT_DATA, b""), _PORT) if info.get(_PORT_KIND, b"").rstrip(b"\0") == b"bridge" else ()
 
 
-def options_of(raw: bytes) -> Values:
+def unpack_bridge_options(raw: bytes) -> Values:
     """What is set on a bridge, from what the kernel tells of it."""
     return _pick_values(_read_link_info(raw).get(_DATA, b""), (*_BRIDGE, _VLAN_FILTERING))
 
 
-def read_options(host: Host, index: int) -> Values:
+def read_bridge_options(host: Host, index: int) -> Values:
     raw = _kept.read_raw(host, index)
-    return options_of(raw) if raw is not None else ()
+    return unpack_bridge_options(raw) if raw is not None else ()
 
 
 def read_port(host: Host, device: int) -> Optional[Port]:
     """What is set on a device as a port of a bridge; None where it is none."""
     raw = _kept.read_raw(host, device)
-    if raw is None or not flags_of(raw):
+    if raw is None or not unpack_port_flags(raw):
         return None
-    master = struct.unpack("=I", _attributes.by_number(raw, _attributes.IFINFO.size)[_IFLA_MASTER])[0]
+    master = struct.unpack("=I", _attributes.map_attributes(raw, _attributes.IFINFO.size)[_IFLA_MASTER])[0]
     found = _read_each_port(host, master, [raw])
     return found[0] if found else None
 
 
 def read_ports(host: Host, index: int) -> Tuple[Port, ...]:
     """The ports of a bridge, and the bridge itself, by name."""
-    asked = _attributes.device(0, _attributes.pack(_IFLA_MASTER, struct.pack("=I", index)))
+    asked = _attributes.pack_device(0, _attributes.pack_attribute(_IFLA_MASTER, struct.pack("=I", index)))
     ports = host.session.dump_raw(Message(RTM_GETLINK, 0, None, raw=asked))
     own = _kept.read_raw(host, index)
     return tuple(_read_each_port(host, index, ([own] if own is not None else []) + ports))
@@ -105,9 +105,9 @@ def _read_each_port(host: Host, bridge: int, devices: Sequence[bytes]) -> List[P
     found: Dict[int, Tuple[str, Values]] = {}
     own = set()
     for raw in devices:
-        index, told = _attributes.IFINFO.unpack_from(raw)[2], _attributes.by_number(raw, _attributes.IFINFO.size)
+        index, told = _attributes.IFINFO.unpack_from(raw)[2], _attributes.map_attributes(raw, _attributes.IFINFO.size)
         if index == bridge or told.get(_IFLA_MASTER) == struct.pack("=I", bridge):
-            found[index] = (told[_IFLA_IFNAME].rstrip(b"\0").decode(), flags_of(raw) if index != bridge else ())
+            found[index] = (told[_IFLA_IFNAME].rstrip(b"\0").decode(), unpack_port_flags(raw) if index != bridge else ())
             own |= {told.get(_IFLA_ADDRESS, b"").hex(":")} if index != bridge else set()
     macs, vlans = _read_macs(host, bridge, own), _vlans.read_vlans(host)
     groups = _multicast.read_groups(host).get(bridge, {})
@@ -122,7 +122,7 @@ def _read_macs(host: Host, bridge: int, own: Any) -> Dict[int, List[Tuple[str, i
     """By the index of a port, the entries of a bridge's FDB that nobody learnt."""
     macs: Dict[int, List[Tuple[str, int, int, int]]] = {}
     for msg in host.session.dump(Message(RTM_GETNEIGH, 0, ndmsg, {"family": _AF_BRIDGE}, [("NDA_MASTER", bridge)])):
-        attrs = attributes(msg)
+        attrs = read_attributes(msg)
         given = msg["state"] & (_NUD_NOARP | _NUD_PERMANENT) or msg["flags"] & (_NTF_STICKY | _NTF_EXT_LEARNED)
         # The kernel has an entry for the MAC of each port, and for the bridge's own.
         if attrs.get("NDA_MASTER") != bridge or not given or attrs["NDA_LLADDR"] in own:
@@ -134,7 +134,7 @@ def _read_macs(host: Host, bridge: int, own: Any) -> Dict[int, List[Tuple[str, i
 
 def put_options(host: Host, index: int, options: Values) -> None:
     """Give a bridge the options that it had."""
-    now = dict(read_options(host, index))
+    now = dict(read_bridge_options(host, index))
     differing = [(number, value) for number, value in options if now.get(number) != value]
     for last in (False, True):
         _write_link_data(
@@ -145,16 +145,16 @@ def put_options(host: Host, index: int, options: Values) -> None:
 def put_flags(host: Host, index: int, flags: Values) -> None:
     """Give a port the flags that it had; only those that differ, as others the kernel may not know or may pin."""
     raw = _kept.read_raw(host, index)
-    now = dict(flags_of(raw)) if raw is not None else {}
+    now = dict(unpack_port_flags(raw)) if raw is not None else {}
     _write_link_data(host, index, b"bridge", (_PORT_KIND, _PORT_DATA), [one for one in flags if now.get(one[0]) != one[1]])
 
 
 def _write_link_data(host: Host, index: int, kind: bytes, numbers: Tuple[int, int], values: Sequence[Raw]) -> None:
     if not values:
         return
-    data = _attributes.nest(numbers[1], *(_attributes.pack(*one) for one in values))
-    info = _attributes.nest(_IFLA_LINKINFO, _attributes.pack(numbers[0], kind), data)
-    host.session.write_one(Message(RTM_NEWLINK, 0, None, raw=_attributes.device(index, info)))
+    data = _attributes.nest_attributes(numbers[1], *(_attributes.pack_attribute(*one) for one in values))
+    info = _attributes.nest_attributes(_IFLA_LINKINFO, _attributes.pack_attribute(numbers[0], kind), data)
+    host.session.write_one(Message(RTM_NEWLINK, 0, None, raw=_attributes.pack_device(index, info)))
 
 
 def put_port(host: Host, index: int, port: Port, bridge: int) -> None:
@@ -177,7 +177,7 @@ def put_ports(host: Host, bridge: str, ports: Sequence[Port]) -> None:
         index = host.index(port.name)
         # Without one it went too, and is made later.
         if index is not None and index != master:
-            join = _attributes.device(index, _attributes.pack(_IFLA_MASTER, struct.pack("=I", master)))
+            join = _attributes.pack_device(index, _attributes.pack_attribute(_IFLA_MASTER, struct.pack("=I", master)))
             host.session.write_one(Message(RTM_NEWLINK, 0, None, raw=join))
     for port in ports:
         index = host.index(port.name)

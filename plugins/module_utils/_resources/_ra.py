@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import words
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import quote_words
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 
 SPEC: Options = {"accept_ra": {"type": "int", "choices": [0, 1, 2]}, "autoconf": {"type": "int", "choices": [0, 1]}}
@@ -29,7 +29,7 @@ def read_ra_settings(device: str) -> Dict[str, Any]:
     return {option: _read_integer(_FILE % (device, option)) for option in OPTIONS}
 
 
-def differs(found: Optional[int], wanted: Optional[int]) -> bool:
+def is_ra_different(found: Optional[int], wanted: Optional[int]) -> bool:
     """Whether a setting that is asked for is another one; a device without IPv6 takes none of it. Pure."""
     return wanted is not None and wanted != (found or 0)
 
@@ -39,7 +39,7 @@ def write_ra_settings(device: str, entry: Any, before: Any) -> None:
     found = read_ra_settings(device)
     for option in OPTIONS:
         wanted = getattr(entry, option)
-        if not differs(found[option], wanted):
+        if not is_ra_different(found[option], wanted):
             continue
         if found[option] is None and before is not None and getattr(before, option) == wanted:
             # Nobody asked for it: it went with an MTU that is too small for IPv6.
@@ -55,7 +55,7 @@ def write_ra_settings(device: str, entry: Any, before: Any) -> None:
 def list_ra_commands(device: str, entry: Any) -> List[str]:
     """The lines of the boot script that do the same. Pure."""
     given = ((option, getattr(entry, option)) for option in OPTIONS)
-    return ["ipv6 %s" % words([device, option, str(value)]) for option, value in given if value is not None]
+    return ["ipv6 %s" % quote_words([device, option, str(value)]) for option, value in given if value is not None]
 
 
 def _forget_advertised(device: str, mtu: Optional[int]) -> None:

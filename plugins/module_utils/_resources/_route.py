@@ -23,8 +23,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     RTM_GETROUTE,
     RTM_NEWROUTE,
     Message,
-    attributes,
     ifaddrmsg,
+    read_attributes,
     rtmsg,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Entry, Key, Op, make_entry
@@ -147,33 +147,33 @@ class Route(Entry):
         return text + (" onlink" if self.onlink else "")
 
 
-def slot_of(row: Mapping[str, Any]) -> Key:
+def find_slot(row: Mapping[str, Any]) -> Key:
     """The slot of a row of a dump."""
     anywhere = "::" if row["family"] == socket.AF_INET6 else "0.0.0.0"
     dst = "%s/%d" % (row.get("RTA_DST", anywhere), row["dst_len"])
     return (row.get("RTA_TABLE", row["table"]), dst, row["tos"], row.get("RTA_PRIORITY", 0))
 
 
-def devices_over(host: Host, row: Mapping[str, Any]) -> Tuple[str, ...]:
+def list_devices_over(host: Host, row: Mapping[str, Any]) -> Tuple[str, ...]:
     """The devices that a row of a dump leads over."""
     number = row.get("RTA_NH_ID", 0)
     if number in host.nexthops:
         return host.nexthops[number][0]
     if "RTA_MULTIPATH" in row:
-        return tuple([host.name(index) for index in hops_of(row)])
+        return tuple([host.name(index) for index in list_hop_indexes(row)])
     return (host.name(row["RTA_OIF"]),) if row.get("RTA_OIF") else ()
 
 
 def decode_route(host: Host, row: Mapping[str, Any]) -> Route:
     """The route that a row of a dump tells of."""
-    table, dst, tos, metric = slot_of(row)
+    table, dst, tos, metric = find_slot(row)
     index, number = row.get("RTA_OIF"), row.get("RTA_NH_ID", 0)
     gateway, onlink = row.get("RTA_GATEWAY"), bool(row["flags"] & RTNH_F_ONLINK)
     several = "RTA_MULTIPATH" in row
     device = host.name(index) if index else None
     over: Tuple[str, ...] = ()
     if several or number in host.nexthops:
-        over = devices_over(host, row)
+        over = list_devices_over(host, row)
         device = over[0] if len(set(over)) == 1 else None
         # The kernel tells them too, unless net.ipv4.nexthop_compat_mode is off.
         _over, gateway, onlink = host.nexthops.get(number, ((), None, False))
@@ -199,11 +199,11 @@ def decode_route(host: Host, row: Mapping[str, Any]) -> Route:
     return (
         route
         if route.ours and "RTA_METRICS" not in row
-        else replace(route, raw=_copy_route(row["raw"], bool(number)), expires=expires_in(row))
+        else replace(route, raw=_copy_route(row["raw"], bool(number)), expires=find_expiry(row))
     )
 
 
-def expires_in(row: Mapping[str, Any]) -> int:
+def find_expiry(row: Mapping[str, Any]) -> int:
     """The seconds that the kernel leaves it, or 0 for ever."""
     if "RTA_CACHEINFO" not in row:
         return 0
@@ -212,14 +212,15 @@ def expires_in(row: Mapping[str, Any]) -> int:
     return max(1, -(-left // _HERTZ)) if left else 0
 
 
-def hops_of(row: Mapping[str, Any]) -> List[int]:
+def list_hop_indexes(row: Mapping[str, Any]) -> List[int]:
     """The interface indexes of a row's several next hops."""
     return [
-        _HOP.unpack_from(hop)[3] for hop in _each_hop(_raw.get(_raw.split_message(row["raw"], _HEADER.size)[1], _MULTIPATH))
+        _HOP.unpack_from(hop)[3]
+        for hop in _split_hops(_raw.get_attribute(_raw.split_message(row["raw"], _HEADER.size)[1], _MULTIPATH))
     ]
 
 
-def _each_hop(data: bytes) -> List[bytes]:
+def _split_hops(data: bytes) -> List[bytes]:
     found, offset = [], 0
     while offset + _HOP.size <= len(data):
         length = max(_HOP.size, (_HOP.unpack_from(data, offset)[0] + 3) & ~3)
@@ -234,12 +235,12 @@ def _copy_route(raw: bytes, by_number: bool) -> bytes:
     fields = _HEADER.unpack(head)
     # Whether it is dead, offloaded and so on is the kernel's to say.
     flags = 0 if by_number else fields[8] & (RTNH_F_ONLINK | _RTNH_F_PERVASIVE)
-    attrs = _raw.less(attrs, (_CACHEINFO, _EXPIRES, *(_OF_NEXTHOP if by_number else ())))
+    attrs = _raw.drop_attributes(attrs, (_CACHEINFO, _EXPIRES, *(_OF_NEXTHOP if by_number else ())))
     hops = b"".join(
         bytes([*hop[:2], hop[2] & (RTNH_F_ONLINK | _RTNH_F_PERVASIVE), *hop[3:]])
-        for hop in _each_hop(_raw.get(attrs, _MULTIPATH))
+        for hop in _split_hops(_raw.get_attribute(attrs, _MULTIPATH))
     )
-    return _raw.join_message(_HEADER.pack(*fields[:8], flags), _raw.put(attrs, _MULTIPATH, hops))
+    return _raw.join_message(_HEADER.pack(*fields[:8], flags), _raw.set_attribute(attrs, _MULTIPATH, hops))
 
 
 def encode_route(host: Host, op: Op[Route]) -> Message:
@@ -254,7 +255,7 @@ def encode_route(host: Host, op: Op[Route]) -> Message:
     index = host.index(entry.device) if entry.device else None
     if entry.raw:
         head, told = _raw.split_message(entry.raw, _HEADER.size)
-        told = _raw.put(told, _OIF, struct.pack("=I", index or 0))
+        told = _raw.set_attribute(told, _OIF, struct.pack("=I", index or 0))
         if entry.expires and op.after is not None:
             told.append((_EXPIRES, struct.pack("=I", entry.expires)))
         return Message(kind, flags, None, raw=_raw.join_message(head, told))
@@ -308,23 +309,25 @@ class Advertised:
             return True
         # The network of an address with a lifetime has it too, and while that is there nobody announced it.
         device = self.host.name(row["RTA_OIF"])
-        if not expires_in(row) or self._is_wished(row):
+        if not find_expiry(row) or self._is_wished(row):
             return False
         return device in self.readdressed or not self._is_own(self.host, row)
 
     def by_router(self, row: Mapping[str, Any]) -> bool:
         """Whether one that is left tells of a router; else it is of an address that is gone, or is to go."""
-        return self.host is not None and (row["proto"] == RA or (slot_of(row)[1], row["RTA_OIF"]) in self._announced(self.host))
+        return self.host is not None and (
+            row["proto"] == RA or (find_slot(row)[1], row["RTA_OIF"]) in self._announced(self.host)
+        )
 
     def _is_wished(self, row: Mapping[str, Any]) -> bool:
-        network = ipaddress.ip_network(slot_of(row)[1])
+        network = ipaddress.ip_network(find_slot(row)[1])
         return any(ipaddress.ip_address(one) in network for one in self.addresses)
 
     @staticmethod
     def _is_own(host: Host, row: Mapping[str, Any]) -> bool:
-        network = ipaddress.ip_network(slot_of(row)[1])
+        network = ipaddress.ip_network(find_slot(row)[1])
         request = Message(RTM_GETADDR, 0, ifaddrmsg, {"family": row["family"], "index": row["RTA_OIF"]})
-        addresses = [attributes(one).get("IFA_ADDRESS") for one in host.session.dump(request)]
+        addresses = [read_attributes(one).get("IFA_ADDRESS") for one in host.session.dump(request)]
         return any(ipaddress.ip_address(one) in network for one in addresses if one)
 
     def _announced(self, host: Host) -> Set[Tuple[str, int]]:
@@ -332,5 +335,5 @@ class Advertised:
         if self._prefixes is None:
             fields = {"family": socket.AF_INET6, "flags": RTM_F_PREFIX, "table": TABLE_MAIN}
             request = Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", TABLE_MAIN)])
-            self._prefixes = {(slot_of(row)[1], row.get("RTA_OIF", 0)) for row in host.session.rows(request, ATTRIBUTES)}
+            self._prefixes = {(find_slot(row)[1], row.get("RTA_OIF", 0)) for row in host.session.rows(request, ATTRIBUTES)}
         return self._prefixes

@@ -14,12 +14,12 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     Bounds,
     OnDevice,
-    few,
+    join_few,
     list_items,
-    one_family,
     parse_address,
     parse_network,
-    within,
+    require_one_family,
+    require_range,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
@@ -28,7 +28,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink
     NetlinkError,
     rtmsg,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, make_bulk_spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Coming,
     Effects,
@@ -37,10 +37,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Op,
     Options,
     Spec,
-    devices_of,
+    collect_devices,
     make_entry,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import batch_commands
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthops import Numbers
@@ -56,11 +56,19 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._rout
     Route,
     decode_route,
     encode_route,
-    hops_of,
-    slot_of,
+    find_slot,
+    list_hop_indexes,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._slots import by_slot, in_place, join_slots
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._sources import leans, left_without, sources_of
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._slots import (
+    group_by_slot,
+    join_slots,
+    order_additions,
+)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._sources import (
+    find_source_device,
+    list_routes_without,
+    read_source_addresses,
+)
 
 __all__ = ["TABLE_MAIN", "Route", "Routes"]
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -78,7 +86,7 @@ class RouteSpec(Spec[Route]):
     addresses: Set[str] = field(default_factory=set)
 
 
-def _obstacle(found: Route, adopted: bool) -> str:
+def _find_slot_obstacle(found: Route, adopted: bool) -> str:
     """Why what stands where one of ours shall be can neither be replaced nor be beside it; empty where it can."""
     if found.several:
         return (
@@ -115,7 +123,7 @@ _ROUTE: Options = {
     **STATE,
 }
 _BOUNDS: Bounds = {"metric": (0, (1 << 32) - 1), "table": (1, (1 << 32) - 1)}
-_OPTIONS, _RULES = bulk(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
+_OPTIONS, _RULES = make_bulk_spec(_ROUTE, "dst", more={"nexthops": {"type": "str", "choices": ["auto", "always", "never"]}})
 
 
 class Routes(OnDevice[Route]):
@@ -143,9 +151,9 @@ class Routes(OnDevice[Route]):
             dst, gateway = parse_network(self.name, item, "dst"), parse_address(self.name, item, "gateway")
             onlink = bool(item.get("onlink"))
             src = parse_address(self.name, item, "src") if item.get("src") else None
-            within(self.name, item, "dst", _BOUNDS)
+            require_range(self.name, item, "dst", _BOUNDS)
             if src or (":" in (gateway or "")) != (":" in dst):
-                one_family(self.name, item, "dst", "gateway", "src")
+                require_one_family(self.name, item, "dst", "gateway", "src")
             entry = make_entry(
                 Route,
                 dst=dst,
@@ -182,7 +190,7 @@ class Routes(OnDevice[Route]):
         return set()
 
     def reach_back(self, spec: Spec[Route], devices: Set[str], snapshot: Mapping[Key, Route], keys: Set[Key]) -> Set[str]:
-        return devices.union(*(entry.devices for entry in snapshot.values() if not entry.ours), devices_of(snapshot))
+        return devices.union(*(entry.devices for entry in snapshot.values() if not entry.ours), collect_devices(snapshot))
 
     def read(self, host: Host, spec: Spec[Route], devices: Set[str]) -> Dict[Key, Route]:
         view = _View(host, cast(RouteSpec, spec), {host.index(device) for device in devices} - {None}, devices)
@@ -192,7 +200,7 @@ class Routes(OnDevice[Route]):
             if not leftover and view.advertised.may_be(row) and not view.matters(row):
                 continue
             entry = decode_route(host, row)
-            over = leans(row, view.sources)
+            over = find_source_device(row, view.sources)
             if leftover or over:
                 entry = replace(entry, leftover=leftover, leans=over, trailing=leftover and not view.advertised.by_router(row))
             key = entry.key
@@ -221,9 +229,9 @@ class Routes(OnDevice[Route]):
         in_slot = [one for key, one in found.items() if not one.ours and one.slot in spec.present and not one.leftover]
         # What the kernel has behind ours today, it may have before ours tomorrow.
         standing = [one for one in in_slot if one.automatic or one.key not in wanted]
-        texts = [text for text in (_obstacle(one, one.slot in adopt) for one in standing) if text]
+        texts = [text for text in (_find_slot_obstacle(one, one.slot in adopt) for one in standing) if text]
         more = cast(RouteSpec, spec)
-        return few([*texts, *left_without(host, more.readdressed, more.addresses)])
+        return join_few([*texts, *list_routes_without(host, more.readdressed, more.addresses)])
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Route]) -> Iterable[str]:
         gone = effects.lost | effects.removed
@@ -238,7 +246,7 @@ class Routes(OnDevice[Route]):
                 and entry.leans in (gone if ":" in entry.dst else effects.removed)
             ):
                 yield text % (entry.dst, entry, "whose source is an address that goes with %s" % entry.leans)
-        left, slots = self.surviving(found, effects), by_slot(found.values())
+        left, slots = self.surviving(found, effects), group_by_slot(found.values())
         for entries in slots.values():
             stays = [number for number, entry in enumerate(entries) if entry.key in left]
             for number, entry in enumerate(entries):
@@ -258,7 +266,7 @@ class Routes(OnDevice[Route]):
     def diff(self, found: Mapping[Key, Route], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
         # What the kernel made comes back by itself, or for a good reason does not.
         ops = [op for op in super().diff(found, wanted) if op.after is None or not op.after.automatic or op.after.trailing]
-        return in_place(join_slots(ops), wanted) if ops else ops
+        return order_additions(join_slots(ops), wanted) if ops else ops
 
     def owned(self, entry: Route) -> bool:
         return entry.ours
@@ -289,7 +297,7 @@ class Routes(OnDevice[Route]):
     def shell(self, entries: Iterable[Route]) -> List[str]:
         # What the nexthop says already, the route must not say.
         plain = (replace(one, gateway=None, device=None, onlink=False) if one.nexthop else one for one in entries)
-        return batch("ip", ("route replace %s" % one for one in plain))
+        return batch_commands("ip", ("route replace %s" % one for one in plain))
 
     def apply(self, host: Host, ops: Sequence[Op[Route]]) -> List[Failure]:
         return _onlink.apply_routes(host, ops, self.message, self.excuses)
@@ -332,7 +340,7 @@ class _View:
     def __post_init__(self) -> None:
         self.slots = set(self.spec.present) | self.spec.absent
         self.advertised = Advertised(self.host if self.spec.purge_owned else None, self.spec.readdressed, self.spec.addresses)
-        self.sources = sources_of(self.host, self.devices)
+        self.sources = read_source_addresses(self.host, self.devices)
 
     def rows(self) -> List[Dict[str, Any]]:
         """The rows that count."""
@@ -340,7 +348,7 @@ class _View:
         tables = [0] if self.indexes else sorted(self.spec.tables)
         found = [row for table in tables for row in self._dump(table)]
         # With it, all that the kernel has in the same places: it comes back in its order.
-        self.shaken = {slot_of(row) for row in found if self._is_on_shaken(row)} if self.indexes else set()
+        self.shaken = {find_slot(row) for row in found if self._is_on_shaken(row)} if self.indexes else set()
         return self._dump(0) if self.shaken else found
 
     def _dump(self, table: int) -> List[Dict[str, Any]]:
@@ -365,7 +373,7 @@ class _View:
         if row["proto"] == ROUTE_PROTOCOL and row.get("RTA_TABLE", row["table"]) in self.spec.tables:
             return True
         # Not by protocol: somebody else's route to a destination of ours has to be seen.
-        slot = slot_of(row)
+        slot = find_slot(row)
         if slot in self.slots:
             return True
         if not self.indexes:
@@ -377,9 +385,9 @@ class _View:
     def _is_on_shaken(self, row: Mapping[str, Any]) -> bool:
         if row["proto"] in AUTOMATIC:
             return False
-        if row.get("RTA_OIF") in self.indexes or leans(row, self.sources):
+        if row.get("RTA_OIF") in self.indexes or find_source_device(row, self.sources):
             return True
         over = self.host.nexthops.get(row.get("RTA_NH_ID", 0))
         if over is not None:
             return not self.devices.isdisjoint(over[0])
-        return "RTA_MULTIPATH" in row and not self.indexes.isdisjoint(hops_of(row))
+        return "RTA_MULTIPATH" in row and not self.indexes.isdisjoint(list_hop_indexes(row))

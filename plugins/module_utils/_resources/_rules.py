@@ -57,46 +57,46 @@ class Rule(Entry):
         return text + (" (below %s)" % self.below if self.below else "")
 
 
-def family_of(cidr: str) -> Tuple[str, str]:
+def find_family(cidr: str) -> Tuple[str, str]:
     """What nft and iptables call the family of an address or network."""
     return ("ip6", "ip6tables") if ":" in cidr else ("ip", "iptables")
 
 
-def by_family(vteps: Sequence[str]) -> Dict[str, List[str]]:
+def group_by_family(vteps: Sequence[str]) -> Dict[str, List[str]]:
     """Senders by the program of their family."""
     return {"iptables": [one for one in vteps if ":" not in one], "ip6tables": [one for one in vteps if ":" in one]}
 
 
-def rules_of(network: Mapping[str, Any]) -> List[Rule]:
+def list_network_rules(network: Mapping[str, Any]) -> List[Rule]:
     """The rules that one network needs on one host."""
     rules: List[Rule] = []
     if network.get("leases"):
         for cidr, lease in zip(network["cidrs"], network["leases"]):
-            rules += _through(network, _canonical(cidr), _canonical(lease))
+            rules += _list_forward_rules(network, _write_canonical(cidr), _write_canonical(lease))
     elif network.get("cidrs"):
-        rules += _by_hand(network)
+        rules += _list_bridge_rules(network)
     for tunnel in network.get("vxlan") or ():
-        rules += _senders(tunnel, network["vteps"])
+        rules += _list_sender_rules(tunnel, network["vteps"])
     return rules
 
 
-def _canonical(network: str) -> str:
+def _write_canonical(network: str) -> str:
     """An address or network as nft and iptables tell it."""
     made = ipaddress.ip_network(network, strict=False)
     return str(made.network_address if made.prefixlen == made.max_prefixlen else made)
 
 
-def _comment(network: Mapping[str, Any]) -> str:
+def _make_comment(network: Mapping[str, Any]) -> str:
     return "-m comment --comment %s%s -j ACCEPT" % (MARK, network["network"])
 
 
-def _through(network: Mapping[str, Any], cidr: str, lease: str) -> List[Rule]:
+def _list_forward_rules(network: Mapping[str, Any], cidr: str, lease: str) -> List[Rule]:
     """Containers of one host and those of the others: let through, with their own addresses.
 
     Where no bridge is known, its runtime's rules let them through, and only addresses are our concern.
     """
-    family, program = family_of(cidr)
-    where, bridge, comment = "%s %s" % (program, CHAIN), network["bridge"], _comment(network)
+    family, program = find_family(cidr)
+    where, bridge, comment = "%s %s" % (program, CHAIN), network["bridge"], _make_comment(network)
     rules = []
     for device in network["devices"] if bridge else ():
         # Without a tunnel a packet comes by whatever device leads to the peer.
@@ -123,16 +123,16 @@ def _through(network: Mapping[str, Any], cidr: str, lease: str) -> List[Rule]:
     return rules + [Rule("nft chain postrouting", rule) for rule in masquerades]
 
 
-def _by_hand(network: Mapping[str, Any]) -> List[Rule]:
+def _list_bridge_rules(network: Mapping[str, Any]) -> List[Rule]:
     """What Docker's own rules do for a bridge of its own: forward, masquerade, map ports."""
     bridge = network["bridge"]
     rules = [
-        Rule("iptables " + CHAIN, "-i %s %s" % (bridge, _comment(network))),
-        Rule("iptables " + CHAIN, "-o %s %s" % (bridge, _comment(network))),
+        Rule("iptables " + CHAIN, "-i %s %s" % (bridge, _make_comment(network))),
+        Rule("iptables " + CHAIN, "-o %s %s" % (bridge, _make_comment(network))),
         Rule("nft chain postrouting", _POSTROUTING),
     ]
-    for cidr in map(_canonical, network["cidrs"]):
-        family = family_of(cidr)[0]
+    for cidr in map(_write_canonical, network["cidrs"]):
+        family = find_family(cidr)[0]
         text = '%s saddr %s %s oifname != "%s" masquerade' % (family, cidr, _MANY[family], bridge)
         rules.append(Rule("nft chain postrouting", text))
     for mapping in network.get("publish") or ():
@@ -148,14 +148,14 @@ def _by_hand(network: Mapping[str, Any]) -> List[Rule]:
     return rules
 
 
-def _senders(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
+def _list_sender_rules(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
     """The kernel takes vxlan packets at any address and from anybody; we only those of the peers.
 
     In the input hook, where fragments have been joined, so that no part of a header can hide in another one. Bits 96 to 119
     after the start of the UDP header are the VNI (RFC 7348, 5): other networks on the same port are not ours to filter.
     """
     rules = [Rule("nft chain input", "type filter hook input priority -10; policy accept;")]
-    senders = {family: found for family, found in by_family(vteps).items() if found or not vteps}
+    senders = {family: found for family, found in group_by_family(vteps).items() if found or not vteps}
     for program, found in senders.items():
         family = program[: -len("tables")]
         name = "vteps_%d%s" % (tunnel["vni"], "" if family == "ip" else "_v6")
@@ -168,5 +168,5 @@ def _senders(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
         ]
         where = "nft set " + name
         # Those of IPv4 have one way to be written.
-        rules += [Rule(where, vtep if family == "ip" else _canonical(vtep)) for vtep in found]
+        rules += [Rule(where, vtep if family == "ip" else _write_canonical(vtep)) for vtep in found]
     return rules

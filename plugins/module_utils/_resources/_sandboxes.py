@@ -27,7 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt_command, quote_words
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
 
 # The device inside, as in a container.
@@ -67,7 +67,7 @@ class Sandbox(Entry):
         return "%s %s on %s" % (self.name, self.address, self.bridge)
 
 
-def endpoint_of(network: str, name: str) -> str:
+def name_endpoint(network: str, name: str) -> str:
     """The name of the veth device outside: from who it is for, as it has to be short."""
     return "ao" + hashlib.sha256(("%s\0%s" % (network, name)).encode()).hexdigest()[:10]
 
@@ -90,7 +90,7 @@ def list_sandbox_commands(entry: Sandbox) -> List[List[str]]:
     ]
 
 
-def _namespaces(host: Host) -> Set[str]:
+def _list_namespaces(host: Host) -> Set[str]:
     """The names of all network namespaces that have one."""
     return {item["name"] for item in json.loads(host.command(["ip", "-j", "netns", "list"]) or "[]")}
 
@@ -112,7 +112,7 @@ class Sandboxes(Resource[Sandbox]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Sandbox]:
         spec: Spec[Sandbox] = Spec(purge_owned=self.section in sections)
         for item in sections.get(self.section, ()):
-            endpoint = endpoint_of(item["network"], item["name"])
+            endpoint = name_endpoint(item["network"], item["name"])
             shared = [item[key] for key in ("bridge", "address", "gateway", "mtu")]
             spec.add(Sandbox(item["name"], item["network"], endpoint, *shared), "present", self.name)
         return spec
@@ -137,7 +137,7 @@ class Sandboxes(Resource[Sandbox]):
             elif alias.startswith(MARK) and "/" in alias:
                 network, _slash, name = alias[len(MARK) :].partition("/")
                 ours[name] = (network, link)
-        names = _namespaces(host)
+        names = _list_namespaces(host)
         found: Dict[Key, Sandbox] = {}
         for name, (network, link) in sorted(ours.items()):
             if name in names:
@@ -150,7 +150,7 @@ class Sandboxes(Resource[Sandbox]):
         self, host: Host, spec: Spec[Sandbox], found: Mapping[Key, Sandbox], wanted: Mapping[Key, Sandbox]
     ) -> Iterator[str]:
         new = {name for (name,) in set(spec.present) - set(found)}
-        for name in sorted(new & _namespaces(host)) if new else ():
+        for name in sorted(new & _list_namespaces(host)) if new else ():
             yield "sandbox: there is a namespace %s already. Remove it or choose another name" % name
 
     @staticmethod
@@ -201,14 +201,18 @@ class Sandboxes(Resource[Sandbox]):
         lines: List[str] = []
         for entry in entries:
             # A namespace by hand goes with a reboot as a whole, and comes back as a whole.
-            there = "ip link show dev %s >/dev/null 2>&1" % words([entry.endpoint])
-            lines += ["if ! %s; then" % there, *("  " + attempt(command) for command in list_sandbox_commands(entry)), "fi"]
+            there = "ip link show dev %s >/dev/null 2>&1" % quote_words([entry.endpoint])
+            lines += [
+                "if ! %s; then" % there,
+                *("  " + attempt_command(command) for command in list_sandbox_commands(entry)),
+                "fi",
+            ]
         return lines
 
     @staticmethod
     def _remove(host: Host, entry: Sandbox) -> None:
         host.command(["ip", "link", "delete", "dev", entry.endpoint])
-        if entry.name in _namespaces(host):
+        if entry.name in _list_namespaces(host):
             host.command(["ip", "netns", "delete", entry.name])
 
     @staticmethod

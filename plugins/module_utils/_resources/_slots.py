@@ -32,7 +32,7 @@ def join_slots(ops: Sequence[Op[Route]]) -> List[Op[Route]]:
     return [instead.get(op.entry.key, op) if op.before is None else op for op in joined]
 
 
-def in_place(ops: Sequence[Op[Route]], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
+def order_additions(ops: Sequence[Op[Route]], wanted: Mapping[Key, Route]) -> List[Op[Route]]:
     """Additions so that of a slot with several routes the first is the first again: of IPv4 the kernel uses that one. Pure."""
     crowded: Dict[Key, List[Route]] = {one.slot: [] for one in wanted.values() if not one.ours or one.twin}
     added = {op.entry.key: op for op in ops if op.before is None and op.entry.slot in crowded}
@@ -50,7 +50,7 @@ def in_place(ops: Sequence[Op[Route]], wanted: Mapping[Key, Route]) -> List[Op[R
     return [op for op in ops if op.entry.key not in added or op.before is not None] + order
 
 
-def by_slot(entries: Iterable[Route]) -> Dict[Key, List[Route]]:
+def group_by_slot(entries: Iterable[Route]) -> Dict[Key, List[Route]]:
     """Slots with several routes, as the kernel has them in order."""
     slots: Dict[Key, List[Route]] = {}
     for entry in entries:

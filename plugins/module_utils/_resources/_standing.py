@@ -34,19 +34,19 @@ _HOOK = re.compile(
 )
 
 
-def standing(host: Host, section: str, effects: Effects, devices: Mapping[str, int]) -> Iterator[str]:
+def list_dependents(host: Host, section: str, effects: Effects, devices: Mapping[str, int]) -> Iterator[str]:
     """Each thing, in a sentence with what to do; C(devices) are ours by name, with their index."""
     going = {index: name for name, index in devices.items() if name in effects.lost | effects.removed}
     if not going:
         return
-    links = _links(host)
+    links = _read_links(host)
     found = [
-        *_on_top(going, links, effects.removed),
-        *_programs(going, links),
+        *_find_on_top(going, links, effects.removed),
+        *_find_programs(going, links),
         *_find_lost_options(going, links),
-        *_queues(host, going),
-        *_groups(host, going, links),
-        *_hooks(host, going),
+        *_find_queues(host, going),
+        *_find_groups(host, going, links),
+        *_find_hooks(host, going),
     ]
     for index, thing, remedy in sorted(found):
         fate = "has to be made anew" if going[index] in effects.lost else "is to be removed"
@@ -57,88 +57,88 @@ _Found = Iterator[Tuple[int, str, str]]
 _Links = Dict[int, Dict[int, bytes]]
 
 
-def _links(host: Host) -> _Links:
-    raws = host.session.dump_raw(Message(RTM_GETLINK, 0, None, raw=_attributes.device(0)))
+def _read_links(host: Host) -> _Links:
+    raws = host.session.dump_raw(Message(RTM_GETLINK, 0, None, raw=_attributes.pack_device(0)))
     size = _attributes.IFINFO.size
-    return {_attributes.IFINFO.unpack_from(raw)[2]: _attributes.by_number(raw, size) for raw in raws}
+    return {_attributes.IFINFO.unpack_from(raw)[2]: _attributes.map_attributes(raw, size) for raw in raws}
 
 
-def _number(value: Optional[bytes]) -> int:
+def _unpack_number(value: Optional[bytes]) -> int:
     return int(struct.unpack("=I", value)[0]) if value is not None and len(value) == 4 else 0
 
 
-def _name(link: Mapping[int, bytes]) -> str:
+def _unpack_name(link: Mapping[int, bytes]) -> str:
     return link[_IFLA_IFNAME].rstrip(b"\0").decode()
 
 
-def _kind(links: _Links, index: int) -> str:
-    info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
+def _unpack_kind(links: _Links, index: int) -> str:
+    info = _attributes.map_attributes(links.get(index, {}).get(_IFLA_LINKINFO, b""))
     return info.get(_KIND, b"").rstrip(b"\0").decode()
 
 
-def _on_top(going: Mapping[int, str], links: _Links, removed: Set[str]) -> _Found:
+def _find_on_top(going: Mapping[int, str], links: _Links, removed: Set[str]) -> _Found:
     for link in links.values():
-        info = _attributes.by_number(link.get(_IFLA_LINKINFO, b""))
-        kind, data = info.get(_KIND, b"").rstrip(b"\0").decode(), _attributes.by_number(info.get(_DATA, b""))
-        name = _name(link)
+        info = _attributes.map_attributes(link.get(_IFLA_LINKINFO, b""))
+        kind, data = info.get(_KIND, b"").rstrip(b"\0").decode(), _attributes.map_attributes(info.get(_DATA, b""))
+        name = _unpack_name(link)
         # One in another network namespace counts its own way.
-        below = _number(link.get(_IFLA_LINK)) if _IFLA_LINK_NETNSID not in link else 0
-        bound = _number(data.get(_IFLA_VXLAN_LINK)) if kind == "vxlan" else 0
+        below = _unpack_number(link.get(_IFLA_LINK)) if _IFLA_LINK_NETNSID not in link else 0
+        bound = _unpack_number(data.get(_IFLA_VXLAN_LINK)) if kind == "vxlan" else 0
         for index in {below, bound} & set(going):
             if name not in removed:
                 yield index, "the device %s (%s) is on it" % (name, kind), "ip link delete %s, or move it" % name
-        port = _attributes.by_number(info.get(_PORT_DATA, b"")) if info.get(_PORT_KIND, b"").startswith(b"bridge") else {}
-        backup = _number(port.get(_IFLA_BRPORT_BACKUP_PORT))
+        port = _attributes.map_attributes(info.get(_PORT_DATA, b"")) if info.get(_PORT_KIND, b"").startswith(b"bridge") else {}
+        backup = _unpack_number(port.get(_IFLA_BRPORT_BACKUP_PORT))
         if backup in going and name not in removed:
             yield backup, "port %s falls back on it" % name, "bridge link set dev %s nobackup_port" % name
 
 
-def _programs(going: Mapping[int, str], links: _Links) -> _Found:
+def _find_programs(going: Mapping[int, str], links: _Links) -> _Found:
     for index, name in going.items():
-        xdp = _attributes.by_number(links.get(index, {}).get(_IFLA_XDP, b""))
+        xdp = _attributes.map_attributes(links.get(index, {}).get(_IFLA_XDP, b""))
         if any(xdp.get(_IFLA_XDP_ATTACHED, b"")):
             yield index, "an XDP program is attached to it", "ip link set dev %s xdp off" % name
 
 
 def _find_lost_options(going: Mapping[int, str], links: _Links) -> _Found:
     for index, name in going.items():
-        info = _attributes.by_number(links.get(index, {}).get(_IFLA_LINKINFO, b""))
-        if _kind(links, index) != "vxlan":
+        info = _attributes.map_attributes(links.get(index, {}).get(_IFLA_LINKINFO, b""))
+        if _unpack_kind(links, index) != "vxlan":
             continue
-        data = _attributes.by_number(info.get(_DATA, b""))
+        data = _attributes.map_attributes(info.get(_DATA, b""))
         words = [word for number, word in _VXLAN.items() if number in data and (not data[number] or any(data[number]))]
         if words:
             yield index, "it was made with %s" % ", ".join(words), "ip link delete %s" % name
 
 
-def _queues(host: Host, going: Mapping[int, str]) -> _Found:
+def _find_queues(host: Host, going: Mapping[int, str]) -> _Found:
     for raw in host.session.dump_raw(Message(_RTM_GETQDISC, 0, None, raw=_TCMSG.pack(0, 0, 0, 0, 0))):
         _family, index, handle, parent, _info = _TCMSG.unpack_from(raw)
         # What the kernel attaches by itself has no number.
         if index in going and handle:
-            kind = _attributes.by_number(raw, _TCMSG.size).get(1, b"").rstrip(b"\0").decode()
+            kind = _attributes.map_attributes(raw, _TCMSG.size).get(1, b"").rstrip(b"\0").decode()
             place = {0xFFFFFFFF: "root", 0xFFFFFFF1: kind}.get(parent)
             if place:
                 remedy = "tc qdisc delete dev %s %s" % (going[index], place)
                 yield index, "it has a qdisc %s with what hangs on it" % kind, remedy
 
 
-def _groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
+def _find_groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
     groups = _multicast.read_groups(host)
     for index, name in going.items():
         # A vxlan device's own, not those that it has as a port of a bridge.
-        if groups.get(index, {}).get(index) and _kind(links, index) == "vxlan":
+        if groups.get(index, {}).get(index) and _unpack_kind(links, index) == "vxlan":
             yield index, "it has multicast groups of its own", "See bridge mdb show dev %s, and remove them" % name
         for bridge in groups:
-            info = _attributes.by_number(links.get(bridge, {}).get(_IFLA_LINKINFO, b""))
-            snooping = _attributes.by_number(info.get(_DATA, b"")).get(_IFLA_BR_MCAST_SNOOPING)
+            info = _attributes.map_attributes(links.get(bridge, {}).get(_IFLA_LINKINFO, b""))
+            snooping = _attributes.map_attributes(info.get(_DATA, b"")).get(_IFLA_BR_MCAST_SNOOPING)
             if snooping == b"\0" and (bridge == index or index in groups[bridge]):
                 # The kernel takes none while it does not look for them.
                 remedy = "Remove them (bridge mdb), or ip link set dev %s type bridge mcast_snooping 1"
-                yield index, "it has multicast groups on a bridge without snooping", remedy % _name(links[bridge])
+                yield index, "it has multicast groups on a bridge without snooping", remedy % _unpack_name(links[bridge])
 
 
-def _hooks(host: Host, going: Mapping[int, str]) -> _Found:
+def _find_hooks(host: Host, going: Mapping[int, str]) -> _Found:
     said: List[str] = []
     for what in ("chains", "flowtables"):
         try:

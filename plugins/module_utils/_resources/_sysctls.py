@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETROUTE, Message, attributes, rtmsg
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
+    RTM_GETROUTE,
+    Message,
+    read_attributes,
+    rtmsg,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
@@ -23,7 +28,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt_command, quote_words
 
 _FORWARDING = "net.ipv4.ip_forward"
 _FORWARDING6 = "net.ipv6.conf.all.forwarding"
@@ -122,7 +127,7 @@ class Sysctls(Resource[Sysctl]):
         """A host that forwards IPv6 takes no router advertisements any more, unless its device says 2."""
         fields = {"family": socket.AF_INET6, "table": _TABLE_MAIN}
         for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
-            index = attributes(msg).get("RTA_OIF")
+            index = read_attributes(msg).get("RTA_OIF")
             if msg["dst_len"] or msg["proto"] != _RTPROT_RA or index is None:
                 continue
             if host.carries_mark(index):
@@ -151,6 +156,6 @@ class Sysctls(Resource[Sysctl]):
     def shell(self, entries: Iterable[Sysctl]) -> List[str]:
         lines: List[str] = []
         for entry in entries:
-            setting = attempt(["sh", "-c", "echo %s >%s" % (words([entry.value]), words([entry.path]))])
+            setting = attempt_command(["sh", "-c", "echo %s >%s" % (quote_words([entry.value]), quote_words([entry.path]))])
             lines += _UNLESS_DOCKER + ["  " + setting] if entry.name == _FORWARDING else [setting]
         return lines

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    attributes,
+    read_attributes,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Key, Op
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import Link, must_recreate
@@ -19,7 +19,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
 _HEADROOM = {False: 50, True: 70}
 
 
-def in_order(ops: Sequence[Op[Link]]) -> List[Op[Link]]:
+def order_links(ops: Sequence[Op[Link]]) -> List[Op[Link]]:
     """A device after the one that it is bound to, and gone before that. Pure."""
     below: Dict[str, Optional[str]] = {op.entry.name: op.entry.dev for op in ops}
 
@@ -33,7 +33,7 @@ def in_order(ops: Sequence[Op[Link]]) -> List[Op[Link]]:
     return sorted(ops, key=lambda op: turns.get(op.entry.name, 0) * (1 if op.after is not None else -1))
 
 
-def too_large(host: Host, found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> Iterator[str]:
+def list_large_mtus(host: Host, found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> Iterator[str]:
     """MTUs that the device below does not leave: one that is made gets less without a word, one that is there is refused it."""
     for key, link in sorted(wanted.items()):
         there = found.get(key)
@@ -51,4 +51,4 @@ def too_large(host: Host, found: Mapping[Key, Link], wanted: Mapping[Key, Link])
 def _read_device_mtu(host: Host, device: str) -> Optional[int]:
     """None where there is no such device."""
     found = host.link(device)
-    return attributes(found)["IFLA_MTU"] if found is not None else None
+    return read_attributes(found)["IFLA_MTU"] if found is not None else None

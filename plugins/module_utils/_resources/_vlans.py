@@ -26,12 +26,12 @@ Vlans = Tuple[_attributes.Raw, ...]
 
 def read_vlans(host: Host) -> Dict[int, Vlans]:
     """By the index of a port or bridge; nothing where the kernel has no VLANs on bridges."""
-    mask = _attributes.pack(_IFLA_EXT_MASK, struct.pack("=I", _BRVLAN_COMPRESSED))
-    request = Message(RTM_GETLINK, 0, None, raw=_attributes.device(0, mask, family=_AF_BRIDGE))
+    mask = _attributes.pack_attribute(_IFLA_EXT_MASK, struct.pack("=I", _BRVLAN_COMPRESSED))
+    request = Message(RTM_GETLINK, 0, None, raw=_attributes.pack_device(0, mask, family=_AF_BRIDGE))
     found: Dict[int, Vlans] = {}
     for raw in host.session.dump_raw(request):
         index = _attributes.IFINFO.unpack_from(raw)[2]
-        told = _attributes.by_number(raw, _attributes.IFINFO.size).get(_IFLA_AF_SPEC, b"")
+        told = _attributes.map_attributes(raw, _attributes.IFINFO.size).get(_IFLA_AF_SPEC, b"")
         # A bridge, its own and as it is a port of another one, comes twice.
         found[index] = found.get(index, ()) + tuple(
             one for one in _attributes.split_attributes(told) if one[0] in (_INFO, _TUNNEL)
@@ -44,14 +44,14 @@ def put_vlans(host: Host, index: int, vlans: Vlans, is_bridge: bool) -> None:
     now = read_vlans(host).get(index, ())
     if now == vlans:
         return
-    target = [_attributes.pack(_FLAGS, struct.pack("=H", _SELF))] if is_bridge else []
+    target = [_attributes.pack_attribute(_FLAGS, struct.pack("=H", _SELF))] if is_bridge else []
     for kind, which in ((RTM_DELLINK, now), (_RTM_SETLINK, vlans)):
-        for batch in _batches(which):
-            spec = _attributes.nest(_IFLA_AF_SPEC, *target, *(_attributes.pack(*one) for one in batch))
-            host.session.write_one(Message(kind, 0, None, raw=_attributes.device(index, spec, family=_AF_BRIDGE)))
+        for batch in _split_batches(which):
+            spec = _attributes.nest_attributes(_IFLA_AF_SPEC, *target, *(_attributes.pack_attribute(*one) for one in batch))
+            host.session.write_one(Message(kind, 0, None, raw=_attributes.pack_device(index, spec, family=_AF_BRIDGE)))
 
 
-def _batches(vlans: Vlans) -> List[Vlans]:
+def _split_batches(vlans: Vlans) -> List[Vlans]:
     """The VLANs, and apart what is a tunnel of one, which has to be there."""
     parts = [tuple(one for one in vlans if one[0] == number) for number in (_INFO, _TUNNEL)]
     return [part for part in parts if part]

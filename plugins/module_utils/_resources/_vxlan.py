@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, vxlan_data
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import attributes
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, read_vxlan_data
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import read_attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Key, OverlayError
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, make
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt_command, list_make_commands
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import Device
 
@@ -67,9 +67,9 @@ _DEFAULTS: Dict[str, Any] = {
 _HIDDEN = ("kept", "port_kept")
 
 
-def _differs(option: str, found: Any, wanted: Any) -> bool:
+def _is_different(option: str, found: Any, wanted: Any) -> bool:
     if option in _ra.OPTIONS:
-        return _ra.differs(found, wanted)
+        return _ra.is_ra_different(found, wanted)
     if option == "localbypass" and found is None:
         # A kernel without the option goes past the network too.
         return wanted is False
@@ -140,7 +140,7 @@ class Link(Device):
     def lacks(self, wish: Link) -> Dict[str, Any]:
         """What a wish asks for and this one has not. A device of ours has the kernel's defaults where it does not ask."""
         found = {}
-        for option in option_names():
+        for option in list_option_names():
             there, asked = getattr(self, option), getattr(wish, option)
             if asked is None and not (wish.owned and option in _DEFAULTS and there is not None):
                 # Of an option that the kernel does not tell nobody knows whether it has its default.
@@ -149,16 +149,18 @@ class Link(Device):
                 # Not a bridge: who put it into a VRF was somebody else.
                 continue
             asked = _DEFAULTS[option] if asked is None else asked
-            if _differs(option, there, asked):
+            if _is_different(option, there, asked):
                 found[option] = asked
         return found
 
     def delta(self, other: Link) -> List[str]:
         """The options in which another one, as it is or shall be, differs."""
-        return [option for option in option_names() if _differs(option, getattr(self, option), getattr(other, option))]
+        return [
+            option for option in list_option_names() if _is_different(option, getattr(self, option), getattr(other, option))
+        ]
 
     def lines(self) -> List[str]:
-        return [line for option in option_names() for line in self.line(option)]
+        return [line for option in list_option_names() for line in self.line(option)]
 
     def line(self, option: str) -> List[str]:
         value = getattr(self, option)
@@ -176,7 +178,7 @@ class Link(Device):
 
 
 @lru_cache(maxsize=None)
-def option_names() -> Tuple[str, ...]:
+def list_option_names() -> Tuple[str, ...]:
     """The names of all options of a device."""
     return tuple(one.name for one in fields(Link) if one.compare and one.name not in _HIDDEN)
 
@@ -199,8 +201,8 @@ def must_recreate(before: Link, after: Link) -> bool:
 
 def decode_link(host: Host, msg: Any) -> Optional[Link]:
     """The device that a message tells of, or None where it is of another kind."""
-    attrs = attributes(msg)
-    data = vxlan_data(msg)
+    attrs = read_attributes(msg)
+    data = read_vxlan_data(msg)
     if not data:
         return None
     values: Dict[str, Any] = {}
@@ -221,7 +223,7 @@ def decode_link(host: Host, msg: Any) -> Optional[Link]:
         values[option] = value
     name = attrs["IFLA_IFNAME"]
     master = attrs.get("IFLA_MASTER")
-    port = attributes(attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_SLAVE_DATA") or {"attrs": []})
+    port = read_attributes(read_attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_SLAVE_DATA") or {"attrs": []})
     suppresses = port.get("IFLA_BRPORT_NEIGH_SUPPRESS")
     return Link(
         name=name,
@@ -265,7 +267,7 @@ def encode_data(host: Host, link: Link, options: Optional[Sequence[str]] = None)
     return attrs
 
 
-def _remote(value: str) -> List[str]:
+def _list_remote_words(value: str) -> List[str]:
     return ["group" if ipaddress.ip_address(value).is_multicast else "remote", value]
 
 
@@ -273,7 +275,7 @@ def _remote(value: str) -> List[str]:
 _WORDS: Dict[str, Callable[[Any], List[str]]] = {
     "vni": lambda value: ["id", str(value)],
     "port": lambda value: ["dstport", str(value)],
-    "remote": _remote,
+    "remote": _list_remote_words,
     "ttl": lambda value: ["ttl", str(value) if value else "auto"],
     "ttl_inherit": lambda value: ["ttl", "inherit"] if value else [],
     # It reads every number here as hexadecimal.
@@ -286,7 +288,7 @@ _WORDS: Dict[str, Callable[[Any], List[str]]] = {
 }
 
 
-def _words_of(link: Link, option: str) -> List[str]:
+def _list_option_words(link: Link, option: str) -> List[str]:
     value = getattr(link, option)
     if value is None:
         return []
@@ -300,20 +302,22 @@ def _words_of(link: Link, option: str) -> List[str]:
 def list_link_commands(link: Link) -> List[str]:
     """The lines of the boot script that make a device where there is none, and set what a living one takes. Pure."""
     # What an older iproute2 does not know, or not beside another, comes when the device is there.
-    later = [option for option in ("localbypass", "ttl" if link.ttl_inherit else "") if option and _words_of(link, option)]
-    given = [_words_of(link, option) for option, _v4, _v6, _in_place, _default in _VXLAN if option not in later]
+    later = [
+        option for option in ("localbypass", "ttl" if link.ttl_inherit else "") if option and _list_option_words(link, option)
+    ]
+    given = [_list_option_words(link, option) for option, _v4, _v6, _in_place, _default in _VXLAN if option not in later]
     # The MAC with the device, so that nobody finds it without one and gives it another.
     mac = ["address", link.mac] if link.mac is not None else []
     added = ["ip", "link", "add", link.name, *mac, "type", "vxlan"]
     change = ["ip", "link", "set", "dev", link.name]
-    lines = make(link.name, link.alias, [*added, *(word for words in given for word in words)])
-    lines += [attempt([*change, "type", "vxlan", *_words_of(link, option)]) for option in later]
+    lines = list_make_commands(link.name, link.alias, [*added, *(word for words in given for word in words)])
+    lines += [attempt_command([*change, "type", "vxlan", *_list_option_words(link, option)]) for option in later]
     settings = ((option, getattr(link, option)) for option in ("mtu", "master"))
     changed = [word for option, value in settings if value is not None for word in (option, str(value))]
     # The MTU decides whether there is IPv6, and that whether it takes router advertisements.
-    lines += [attempt([*change, *changed])] if changed else []
-    lines += [*_ra.list_ra_commands(link.name, link), attempt([*change, "down" if link.up is False else "up"])]
+    lines += [attempt_command([*change, *changed])] if changed else []
+    lines += [*_ra.list_ra_commands(link.name, link), attempt_command([*change, "down" if link.up is False else "up"])]
     if link.neigh_suppress is not None:
         state = "on" if link.neigh_suppress else "off"
-        lines.append(attempt(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state]))
+        lines.append(attempt_command(["bridge", "link", "set", "dev", link.name, "neigh_suppress", state]))
     return lines

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Mapping
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import Bounds, within
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, bulk
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import Bounds, require_range
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, make_bulk_spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Options, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _ra
 
@@ -68,23 +68,23 @@ _LINK: Options = {
     **STATE,
 }
 _SRCPORT = ["srcport_min", "srcport_max"]
-OPTIONS, RULES = bulk(_LINK, "name", {"mutually_exclusive": [["remote", "group"]], "required_together": [_SRCPORT]})
+OPTIONS, RULES = make_bulk_spec(_LINK, "name", {"mutually_exclusive": [["remote", "group"]], "required_together": [_SRCPORT]})
 
 
-def check(item: Mapping[str, Any]) -> None:
+def check_link_options(item: Mapping[str, Any]) -> None:
     """Refuse what no kernel takes, of the options of one device whose addresses are valid. Pure."""
-    within(_NAME, item, "name", _BOUNDS)
+    require_range(_NAME, item, "name", _BOUNDS)
     low, high = item.get("srcport_min"), item.get("srcport_max")
     if low is not None and high is not None and low > high:
-        raise _wrong(item, "srcport_min", "is larger than srcport_max, %d" % high)
+        raise _make_option_error(item, "srcport_min", "is larger than srcport_max, %d" % high)
     local, remote, group = (item.get(option) and ipaddress.ip_address(item[option]) for option in ("local", "remote", "group"))
     if local and (local.is_multicast or local.is_unspecified):
-        raise _wrong(item, "local", "is not the address of one host")
+        raise _make_option_error(item, "local", "is not the address of one host")
     if remote and remote.is_multicast:
-        raise _wrong(item, "remote", "is a multicast group: give it as group, with dev")
+        raise _make_option_error(item, "remote", "is a multicast group: give it as group, with dev")
     if group and not group.is_multicast:
-        raise _wrong(item, "group", "is not from 224.0.0.0/4 or ff00::/8, the multicast groups")
+        raise _make_option_error(item, "group", "is not from 224.0.0.0/4 or ff00::/8, the multicast groups")
 
 
-def _wrong(item: Mapping[str, Any], option: str, why: str) -> OverlayError:
+def _make_option_error(item: Mapping[str, Any], option: str, why: str) -> OverlayError:
     return OverlayError("%s: %s: %s %s %s" % (_NAME, item["name"], option, item[option], why))

@@ -28,7 +28,7 @@ class RoutedNetwork(Network):
         peers = self.find_peers(own.name)
         ways = [(peer, lease, self.find_way(own, peer, lease.version)) for peer in peers.values() for lease in peer.leases]
         self.fill_tunnels(part, own, [(peer, lease) for peer, lease, way in ways if way.tunnel is not None])
-        part.add_routes([_route_of(lease, way) for _peer, lease, way in ways])
+        part.add_routes([_make_route(lease, way) for _peer, lease, way in ways])
         firewall: Options = {
             "network": self.name,
             "cidrs": list(self.cidrs),
@@ -89,7 +89,7 @@ def find_direct_gateway(here: Member, there: Member, version: int) -> str:
     return there.addresses.get(version, "") if subnet is not None and there.segments.get(version) == subnet else ""
 
 
-def _route_of(lease: Lease, way: Way) -> dict[str, Any]:
+def _make_route(lease: Lease, way: Way) -> dict[str, Any]:
     if way.tunnel is None:
         return {"dst": lease.subnet, "gateway": way.gateway}
     return {"dst": lease.subnet, "gateway": way.gateway or lease.vtep_ip, "device": way.tunnel.device, "onlink": True}

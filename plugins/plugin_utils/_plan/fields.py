@@ -23,7 +23,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values imp
     as_network,
     is_device,
     is_unicast,
-    select,
+    select_nodes,
 )
 
 MIN_MTU, MAX_MTU = 576, 65535
@@ -140,7 +140,7 @@ class Fields:
     # Who takes part
 
     def _read_members(self) -> frozenset[str]:
-        members, problem = select(self.item.get("members", "all"), self.nodes, self.groups)
+        members, problem = select_nodes(self.item.get("members", "all"), self.nodes, self.groups)
         remedy = "Write a group of the inventory, or for example \"[?contains(groups, 'web')]\""
         if problem:
             self.wrong("members", problem, remedy)
@@ -158,7 +158,9 @@ class Fields:
         found = []
         for pair in pairs:
             sides = (
-                [select(side, self.nodes, self.groups) for side in pair] if len(pair) == 2 else [(frozenset(), "not a pair")]
+                [select_nodes(side, self.nodes, self.groups) for side in pair]
+                if len(pair) == 2
+                else [(frozenset(), "not a pair")]
             )
             problems = [problem for _names, problem in sides if problem]
             if problems:

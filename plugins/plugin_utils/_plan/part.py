@@ -30,7 +30,7 @@ class Part:
     def __init__(self, allow_renumber: bool = False) -> None:
         self.allow_renumber = allow_renumber
         self.sections: Sections = {
-            section: [_copy(options) for options in resource.nothing or ()] for section, resource in BY_SECTION.items()
+            section: [_copy_options(options) for options in resource.nothing or ()] for section, resource in BY_SECTION.items()
         }
         self._devices: list[Options] = []
         self._filled: set[str] = set()
@@ -59,7 +59,7 @@ class Part:
             options["adopt"] = True
 
 
-def _copy(options: Mapping[str, Any]) -> Options:
+def _copy_options(options: Mapping[str, Any]) -> Options:
     return {name: list(value) if isinstance(value, list) else value for name, value in options.items()}
 
 

@@ -30,20 +30,23 @@ class PlanFileError(Exception):
     """The file cannot be read or written; the text says why and what to do."""
 
 
-def prints(fleet: Mapping[str, Any], nodes: Iterable[Node]) -> dict[str, Any]:
+def make_fingerprints(fleet: Mapping[str, Any], nodes: Iterable[Node]) -> dict[str, Any]:
     """What a plan is made from, as far as it can be compared where only some hosts are known.
 
     Of a host's groups those count that the networks speak of: a part of the inventory may lack the others.
     """
     words = json.dumps(fleet, sort_keys=True, default=str)
-    return {"fleet": _print(fleet), "nodes": {node.name: _print(_counting(node, words)) for node in nodes}}
+    return {
+        "fleet": _compute_fingerprint(fleet),
+        "nodes": {node.name: _compute_fingerprint(_choose_counting(node, words)) for node in nodes},
+    }
 
 
-def _counting(node: Node, words: str) -> dict[str, Any]:
+def _choose_counting(node: Node, words: str) -> dict[str, Any]:
     return {**vars(node), "groups": sorted(group for group in node.groups if group in words)}
 
 
-def _print(value: Any) -> str:
+def _compute_fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -92,7 +95,7 @@ def use_plan_file(
         raise PlanFileError(
             f"{shown} is not a plan of this version of the collection ({error.__class__.__name__}: {error}). {_REMEDY}"
         ) from error
-    now, errors = prints(fleet, nodes), []
+    now, errors = make_fingerprints(fleet, nodes), []
     if made_from["fleet"] != now["fleet"]:
         problem = f"{' and '.join(fleet)} are not those that the plan was made from"
         errors.append(PlanError(EVERYWHERE, VARIABLE, shown, problem, _REMEDY))

@@ -60,7 +60,7 @@ class Hidden:
         return f"Ansible does not read {' and '.join(self.files)} where there is {self.entry}"
 
 
-def default_place(inventory: str) -> Place:
+def choose_default_place(inventory: str) -> Place:
     """Where leases are recorded unless overlay_leases says it."""
     folder = os.path.join(inventory, "group_vars")
     return Place(os.path.join(folder, FOLDER, _LEASES), os.path.join(folder, _FORMER, _LEASES))
@@ -247,7 +247,7 @@ def _remove_former(place: Place) -> None:
         os.rmdir(folder)
 
 
-def tell_move(place: Place, moved: bool, check: bool) -> list[str]:
+def describe_move(place: Place, moved: bool, check: bool) -> list[str]:
     """For the user: what becomes of the former file."""
     if not moved:
         obstacle = find_obstacle(place) if place.moves else ""

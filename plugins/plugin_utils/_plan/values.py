@@ -75,7 +75,7 @@ def is_unicast(network: IPNetwork) -> bool:
     return not (special or address.version == 4 and address.is_reserved() or address.version == 6 and address.is_link_local())
 
 
-def select(value: Any, nodes: Sequence[Node], groups: Mapping[str, Sequence[str]]) -> tuple[frozenset[str], str]:
+def select_nodes(value: Any, nodes: Sequence[Node], groups: Mapping[str, Sequence[str]]) -> tuple[frozenset[str], str]:
     """The nodes that are meant, and what is wrong with the value, if anything.
 
     @param value: V(all), a group of the inventory, a JMESPath expression over the nodes, or a list of these
@@ -84,7 +84,7 @@ def select(value: Any, nodes: Sequence[Node], groups: Mapping[str, Sequence[str]
     if isinstance(value, (list, tuple)):
         found: frozenset[str] = frozenset()
         for item in value:
-            some, problem = select(item, nodes, groups)
+            some, problem = select_nodes(item, nodes, groups)
             if problem:
                 return found, problem
             found |= some

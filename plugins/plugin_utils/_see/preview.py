@@ -41,7 +41,7 @@ def preview_run(plan: Plan, answers: Mapping[str, Any], restarts: Mapping[str, s
         if restart and restarts.get(host) == "never":
             found["waiting"].append(host)
         elif restart:
-            found["held"] += _hold(host, docker, restarts)
+            found["held"] += _list_held(host, docker, restarts)
             found["restarted"].append(host)
             found["stopped"] += [host] if NOT_RUNNING in docker.get("restart_reasons", ()) else []
             gone = docker["auto_removed"]
@@ -61,7 +61,7 @@ def preview_run(plan: Plan, answers: Mapping[str, Any], restarts: Mapping[str, s
     return found
 
 
-def _hold(host: str, docker: Mapping[str, Any], restarts: Mapping[str, str]) -> list[str]:
+def _list_held(host: str, docker: Mapping[str, Any], restarts: Mapping[str, str]) -> list[str]:
     """A host whose docker0 a network is to leave, and the containers that nobody gave up for that."""
     if not docker.get("leaving") or docker["live_restore"] or restarts.get(host) == "always" or not docker["containers"]:
         return []

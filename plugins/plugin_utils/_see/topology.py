@@ -143,7 +143,7 @@ def write_mermaid(picture: Mapping[str, Any]) -> str:
     ids = {node["name"]: f"n{number}" for number, node in enumerate(picture["nodes"])}
     arrows = {"ok": "---", "drifted": "-.-", "broken": "-. x .-", "extra": "-. extra .-", "unknown": "-. ? .-"}
     lines = ["graph LR"]
-    lines += [f'  {ids[node["name"]]}["{_quote(node["name"])}"]:::{node["state"]}' for node in picture["nodes"]]
+    lines += [f'  {ids[node["name"]]}["{_escape_quotes(node["name"])}"]:::{node["state"]}' for node in picture["nodes"]]
     if picture["spokes"]:
         lines.append('  hub(("overlay"))')
         lines += [f"  hub --- {ids[node['name']]}" for node in picture["nodes"]]
@@ -155,5 +155,5 @@ def write_mermaid(picture: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quote(text: str) -> str:
+def _escape_quotes(text: str) -> str:
     return text.replace('"', "'")

@@ -22,7 +22,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Sections,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt, words
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt_command, quote_words
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import ROUTE_PROTOCOL
 
 
@@ -100,4 +100,4 @@ class Rules(Resource[Rule]):
 
     def shell(self, entries: Iterable[Rule]) -> List[str]:
         show = "ip rule show %s | grep -q . || %s"
-        return [show % (words(entry.words), attempt(["ip", "rule", "add", *entry.words])) for entry in entries]
+        return [show % (quote_words(entry.words), attempt_command(["ip", "rule", "add", *entry.words])) for entry in entries]
