@@ -20,19 +20,19 @@ extends_documentation_fragment:
   - agentless.overlay.engine
   - agentless.overlay.engine.bulk
 options:
-  device:
+  device: &device
     description: The vxlan device. In O(entries) it may be given for each.
     type: str
-  mac:
+  mac: &mac
     description: The MAC of the peer's VTEP.
     type: str
-  dst:
+  dst: &dst
     description: The outer address of the peer.
     type: str
-  port:
+  port: &port
     description: The UDP port of the peer, where it is not the device's own.
     type: int
-  vni:
+  vni: &vni
     description: The VNI to send with, where it is not the device's own.
     type: int
   keep_unicast:
@@ -43,26 +43,9 @@ options:
     type: list
     elements: dict
     suboptions:
-      device:
-        description: The vxlan device. In O(entries) it may be given for each.
-        type: str
-      mac:
-        description: The MAC of the peer's VTEP.
-        type: str
-        required: true
-      dst:
-        description: The outer address of the peer.
-        type: str
-      port:
-        description: The UDP port of the peer, where it is not the device's own.
-        type: int
-      vni:
-        description: The VNI to send with, where it is not the device's own.
-        type: int
-      state:
-        description: Whether the entry shall be there.
-        type: str
-        choices: [present, absent]
+      mac: {<<: *mac, required: true}
+      <<: {device: *device, dst: *dst, port: *port, vni: *vni}
+      state: {description: Whether the entry shall be there., type: str, choices: [present, absent]}
 """
 
 EXAMPLES = r"""
@@ -82,30 +65,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-operations:
-  description: What was, or in check mode would be, done, in order.
-  type: list
-  elements: str
-  returned: success
-  sample: ["fdb_entry: add 02:0a:00:00:00:02 dev vxlan.88 dst 192.168.65.4 self permanent"]
-impact:
-  description: The operations that drop packets, with which packets and until when.
-  type: list
-  elements: dict
-  returned: success
-  sample: []
-counters:
-  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
-  type: dict
-  returned: success
-  sample: {fdb_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+operations: {description: "What was, or in check mode would be, done, in order.", type: list, elements: str, returned: success,
+  sample: ["fdb_entry: add 02:0a:00:00:00:02 dev vxlan.88 dst 192.168.65.4 self permanent"]}
+impact: {description: Operations that drop packets and until when., type: list, elements: dict, returned: success, sample: []}
+counters: {description: "What it cost, by resource: dumps, single look-ups, batches that write, messages in them.", type: dict,
+  returned: success, sample: {fdb_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}}
 """
+
+from functools import partial
 
 from ansible_collections.agentless.overlay.plugins.module_utils._module import run_resource_module
 
-
-def main() -> None:
-    run_resource_module("fdb_entry")
+main = partial(run_resource_module, "fdb_entry")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ extends_documentation_fragment:
   - agentless.overlay.engine
   - agentless.overlay.engine.bulk
 options:
-  device:
+  device: &device
     description: The device. In O(entries) it may be given for each.
     type: str
-  dst:
+  dst: &dst
     description: The inner IP address of the peer.
     type: str
-  lladdr:
+  lladdr: &lladdr
     description: The MAC of the peer's VTEP.
     type: str
   entries:
@@ -33,20 +33,9 @@ options:
     type: list
     elements: dict
     suboptions:
-      device:
-        description: The device. In O(entries) it may be given for each.
-        type: str
-      dst:
-        description: The inner IP address of the peer.
-        type: str
-        required: true
-      lladdr:
-        description: The MAC of the peer's VTEP.
-        type: str
-      state:
-        description: Whether the entry shall be there.
-        type: str
-        choices: [present, absent]
+      dst: {<<: *dst, required: true}
+      <<: {device: *device, lladdr: *lladdr}
+      state: {description: Whether the entry shall be there., type: str, choices: [present, absent]}
 """
 
 EXAMPLES = r"""
@@ -66,30 +55,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-operations:
-  description: What was, or in check mode would be, done, in order.
-  type: list
-  elements: str
-  returned: success
-  sample: ["neigh_entry: add 10.88.87.0 dev vxlan.88 lladdr 02:0a:00:00:00:02 permanent"]
-impact:
-  description: The operations that drop packets, with which packets and until when.
-  type: list
-  elements: dict
-  returned: success
-  sample: []
-counters:
-  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
-  type: dict
-  returned: success
-  sample: {neigh_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+operations: {description: "What was, or in check mode would be, done, in order.", type: list, elements: str, returned: success,
+  sample: ["neigh_entry: add 10.88.87.0 dev vxlan.88 lladdr 02:0a:00:00:00:02 permanent"]}
+impact: {description: Operations that drop packets and until when., type: list, elements: dict, returned: success, sample: []}
+counters: {description: "What it cost, by resource: dumps, single look-ups, batches that write, messages in them.", type: dict,
+  returned: success, sample: {neigh_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}}
 """
+
+from functools import partial
 
 from ansible_collections.agentless.overlay.plugins.module_utils._module import run_resource_module
 
-
-def main() -> None:
-    run_resource_module("neigh_entry")
+main = partial(run_resource_module, "neigh_entry")
 
 
 if __name__ == "__main__":

@@ -20,26 +20,10 @@ description:
 extends_documentation_fragment:
   - agentless.overlay.engine
 options:
-  vxlan_link:
-    description:
-      - Option sets of M(agentless.overlay.vxlan_link).
-    type: list
-    elements: dict
-  neigh_entry:
-    description:
-      - Option sets of M(agentless.overlay.neigh_entry).
-    type: list
-    elements: dict
-  fdb_entry:
-    description:
-      - Option sets of M(agentless.overlay.fdb_entry).
-    type: list
-    elements: dict
-  route_entry:
-    description:
-      - Option sets of M(agentless.overlay.route_entry).
-    type: list
-    elements: dict
+  vxlan_link: {type: list, elements: dict, description: [Option sets of M(agentless.overlay.vxlan_link).]}
+  neigh_entry: {type: list, elements: dict, description: [Option sets of M(agentless.overlay.neigh_entry).]}
+  fdb_entry: {type: list, elements: dict, description: [Option sets of M(agentless.overlay.fdb_entry).]}
+  route_entry: {type: list, elements: dict, description: [Option sets of M(agentless.overlay.route_entry).]}
   docker_bip:
     description:
       - At most one option set of M(agentless.overlay.docker_bip).
@@ -153,22 +137,10 @@ options:
         elements: dict
         default: []
         suboptions:
-          name:
-            description: How to call it in the result.
-            type: str
-            required: true
-          address:
-            description: Its address.
-            type: str
-            required: true
-          network:
-            description: The Docker network whose container pings it as well.
-            type: str
-            default: bridge
-          mtu:
-            description: The size of the large packet in bytes, IP header included.
-            type: int
-            default: 1450
+          name: {description: How to call it in the result., type: str, required: true}
+          address: {description: Its address., type: str, required: true}
+          network: {description: The Docker network whose container pings it as well., type: str, default: bridge}
+          mtu: {description: "The size of the large packet in bytes, IP header included.", type: int, default: 1450}
       networks:
         description: The Docker networks on which to look for a container; V(bridge) is the default one.
         type: list
@@ -263,18 +235,9 @@ docker_bip:
   description: What Docker says of itself, as of docker_bip.
   type: dict
   returned: when there is a section docker_bip
-  sample:
-    version: 28.5.2
-    restart_required: true
-    restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"]
-    containers: [web, job]
-    returning: [web]
-    paused: []
-    auto_removed: [job]
-    live_restore: false
-    remove_bridge: false
-    leaving: false
-    path: /etc/docker/daemon.json
+  sample: {version: 28.5.2, restart_required: true, restart_reasons: ["docker0 has 172.17.0.1/16, not 10.88.50.1/24"],
+    containers: [web, job], returning: [web], paused: [], auto_removed: [job], live_restore: false, remove_bridge: false,
+    leaving: false, path: /etc/docker/daemon.json}
 """
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _imports

@@ -22,28 +22,28 @@ extends_documentation_fragment:
   - agentless.overlay.engine
   - agentless.overlay.engine.bulk
 options:
-  device:
+  device: &device
     description: The device. In O(entries) it may be given for each.
     type: str
-  dst:
+  dst: &dst
     description: The subnet of the peer.
     type: str
-  gateway:
+  gateway: &gateway
     description: The next hop, of the IP family of the network.
     type: str
-  onlink:
+  onlink: &onlink
     description: Whether the next hop counts as reachable by the device without a route to it.
     type: bool
-  src:
+  src: &src
     description: The preferred source address.
     type: str
-  metric:
+  metric: &metric
     description: The metric; without it 0.
     type: int
-  table:
+  table: &table
     description: The routing table; without it 254, main.
     type: int
-  adopt:
+  adopt: &adopt
     description: Whether a route of somebody else in the place of a wanted one may be replaced, or goes first. In O(entries) it
       may be given for each.
     type: bool
@@ -60,36 +60,9 @@ options:
     type: list
     elements: dict
     suboptions:
-      device:
-        description: The device. In O(entries) it may be given for each.
-        type: str
-      dst:
-        description: The subnet of the peer.
-        type: str
-        required: true
-      gateway:
-        description: The next hop, of the IP family of the network.
-        type: str
-      onlink:
-        description: Whether the next hop counts as reachable by the device without a route to it.
-        type: bool
-      src:
-        description: The preferred source address.
-        type: str
-      metric:
-        description: The metric; without it 0.
-        type: int
-      table:
-        description: The routing table; without it 254, main.
-        type: int
-      adopt:
-        description: Whether a route of somebody else in the place of a wanted one may be replaced, or goes first. In O(entries)
-          it may be given for each.
-        type: bool
-      state:
-        description: Whether the entry shall be there.
-        type: str
-        choices: [present, absent]
+      dst: {<<: *dst, required: true}
+      <<: {device: *device, gateway: *gateway, onlink: *onlink, src: *src, metric: *metric, table: *table, adopt: *adopt}
+      state: {description: Whether the entry shall be there., type: str, choices: [present, absent]}
 """
 
 EXAMPLES = r"""
@@ -110,30 +83,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-operations:
-  description: What was, or in check mode would be, done, in order.
-  type: list
-  elements: str
-  returned: success
-  sample: ["route_entry: add 10.88.87.0/24 via 10.88.87.0 dev vxlan.88 proto 157 onlink"]
-impact:
-  description: The operations that drop packets, with which packets and until when.
-  type: list
-  elements: dict
-  returned: success
-  sample: []
-counters:
-  description: What it cost, by resource; whole dumps, single look-ups, batches of messages that write, and messages in them.
-  type: dict
-  returned: success
-  sample: {route_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}
+operations: {description: "What was, or in check mode would be, done, in order.", type: list, elements: str, returned: success,
+  sample: ["route_entry: add 10.88.87.0/24 via 10.88.87.0 dev vxlan.88 proto 157 onlink"]}
+impact: {description: Operations that drop packets and until when., type: list, elements: dict, returned: success, sample: []}
+counters: {description: "What it cost, by resource: dumps, single look-ups, batches that write, messages in them.", type: dict,
+  returned: success, sample: {route_entry: {dumps: 1, requests: 0, batches: 1, messages: 1000}}}
 """
+
+from functools import partial
 
 from ansible_collections.agentless.overlay.plugins.module_utils._module import run_resource_module
 
-
-def main() -> None:
-    run_resource_module("route_entry")
+main = partial(run_resource_module, "route_entry")
 
 
 if __name__ == "__main__":

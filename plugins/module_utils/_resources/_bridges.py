@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     Bounds,
     parse_device_name,
@@ -19,15 +20,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     require_range,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_DELLINK,
-    RTM_GETLINK,
-    RTM_NEWLINK,
-    Message,
-    NetlinkError,
-    ifinfmsg,
-    read_attributes,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Coming,
     Effects,
@@ -168,8 +161,8 @@ class Bridges(Resource[Bridge]):
             return {}
         found: Dict[Key, Bridge] = {}
         kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "bridge")]})]
-        for msg in host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind)):
-            attrs = read_attributes(msg)
+        for msg in host.session.dump(Message(_netlink.RTM_GETLINK, 0, _netlink.ifinfmsg, {}, kind)):
+            attrs = _netlink.read_attributes(msg)
             name, alias = attrs["IFLA_IFNAME"], attrs.get("IFLA_IFALIAS")
             if (name,) not in spec.present and not (alias or "").startswith(MARK):
                 continue
@@ -240,7 +233,7 @@ class Bridges(Resource[Bridge]):
         entry = op.entry
         if op.after is None:
             leave_groups(host, host.index(entry.name) or 0)
-            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": host.index(entry.name)}))
+            host.session.write_one(Message(_netlink.RTM_DELLINK, 0, _netlink.ifinfmsg, {"index": host.index(entry.name)}))
             host.indexes[entry.name] = None
             return
         if op.before is None:
@@ -256,14 +249,14 @@ class Bridges(Resource[Bridge]):
             attrs.append(("IFLA_IFALIAS", entry.alias or ""))
         index = host.index(entry.name) or 0
         if attrs:
-            host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, {"index": index}, attrs))
+            host.session.write_one(Message(_netlink.RTM_NEWLINK, 0, _netlink.ifinfmsg, {"index": index}, attrs))
             _settings.keep_mtu6(host, entry.name, op.before, entry)
         if entry.kept is not None:
             _kept.put_kept(host, entry.name, entry.kept)
         # Before it is up, and after an MTU that brings IPv6, with the kernel's own settings.
         _ra.write_ra_settings(entry.name, entry, op.before)
         state = {"flags": _IFF_UP if entry.up else 0, "change": _IFF_UP, "index": index}
-        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, state))
+        host.session.write_one(Message(_netlink.RTM_NEWLINK, 0, _netlink.ifinfmsg, state))
         if entry.kept is not None:
             _kept.put_again(entry.name, entry.kept)
         if entry.options:

@@ -28,15 +28,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._decide 
     decide_daemon_json,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, query_dockerd
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_GETADDR,
-    RTM_GETROUTE,
-    Message,
-    ifaddrmsg,
-    read_attributes,
-    rtmsg,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
@@ -300,8 +294,9 @@ def _list_ipv6_addresses(host: Host) -> Tuple[str, ...]:
     if index is None:
         return ()
     found = []
-    for msg in host.session.dump(Message(RTM_GETADDR, 0, ifaddrmsg, {"family": socket.AF_INET6, "index": index})):
-        address = ipaddress.IPv6Interface("%s/%d" % (read_attributes(msg)["IFA_ADDRESS"], msg["prefixlen"]))
+    fields = {"family": socket.AF_INET6, "index": index}
+    for msg in host.session.dump(Message(_netlink.RTM_GETADDR, 0, _netlink.ifaddrmsg, fields)):
+        address = ipaddress.IPv6Interface("%s/%d" % (_netlink.read_attributes(msg)["IFA_ADDRESS"], msg["prefixlen"]))
         if msg["index"] == index and not address.is_link_local:
             found.append(str(address))
     return tuple(sorted(found))
@@ -311,7 +306,8 @@ def _list_taken_subnets(host: Host, docker: _docker_api.Docker) -> List[Any]:
     """Subnets that are no longer free for docker0: of other Docker networks, and those that the host has a route to."""
     found = [subnet for item in docker.networks if item["Name"] != "bridge" for subnet in _docker_api.list_docker_subnets(item)]
     fields = {"family": socket.AF_INET, "table": _TABLE_MAIN}
-    for row in host.session.rows(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)]), ("RTA_DST", "RTA_OIF")):
+    request = Message(_netlink.RTM_GETROUTE, 0, _netlink.rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])
+    for row in host.session.rows(request, ("RTA_DST", "RTA_OIF")):
         if row["dst_len"] and row.get("RTA_DST") and row.get("RTA_OIF") != host.index(_BRIDGE):
             found.append(ipaddress.ip_network("%s/%d" % (row["RTA_DST"], row["dst_len"])))
     return found

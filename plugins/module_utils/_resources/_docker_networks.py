@@ -25,14 +25,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker._daemon_
     NO_NFTABLES,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._seen import KEY, Dockerd, query_dockerd
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_GETROUTE,
-    Message,
-    NetlinkError,
-    read_attributes,
-    rtmsg,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
@@ -142,11 +137,11 @@ def _find_device_to(host: Host, address: str) -> str:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     fields = {"family": family, "dst_len": 128 if ":" in address else 32}
     try:
-        found = host.session.get(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_DST", address)]))
+        found = host.session.get(Message(_netlink.RTM_GETROUTE, 0, _netlink.rtmsg, fields, [("RTA_DST", address)]))
     except NetlinkError:
         # ENETUNREACH, or what a rule or a route of kind unreachable or prohibit says.
         return ""
-    index = read_attributes(found).get("RTA_OIF") if found is not None else None
+    index = _netlink.read_attributes(found).get("RTA_OIF") if found is not None else None
     return host.name(index) if index is not None else ""
 
 

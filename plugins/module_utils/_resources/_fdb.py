@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink, _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     Bounds,
     OnDevice,
@@ -24,16 +24,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     require_range,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    NLM_F_APPEND,
-    NLM_F_CREATE,
-    NLM_F_REPLACE,
-    RTM_DELNEIGH,
-    RTM_GETNEIGH,
-    RTM_NEWNEIGH,
-    Message,
-    ndmsg,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, make_bulk_spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
@@ -176,7 +167,7 @@ class Fdb(OnDevice[FdbEntry]):
             if index is None:
                 continue
             home, remote = (vxlan.get("IFLA_VXLAN_PORT"), vxlan.get("IFLA_VXLAN_ID")), vxlan.get("remote")
-            request = Message(RTM_GETNEIGH, 0, ndmsg, {"family": AF_BRIDGE, "ifindex": index})
+            request = Message(_netlink.RTM_GETNEIGH, 0, _netlink.ndmsg, {"family": AF_BRIDGE, "ifindex": index})
             for row in host.session.rows(request, _ATTRIBUTES):
                 # Those of a bridge are the bridge's.
                 if not row["flags"] & NTF_SELF or not _is_lasting(row) or "NDA_LLADDR" not in row:
@@ -218,8 +209,8 @@ class Fdb(OnDevice[FdbEntry]):
     def message(host: Host, op: Op[FdbEntry]) -> Message:
         entry = op.entry
         # Replacing a unicast destination is atomic; of a replicating MAC it is not supported.
-        how = NLM_F_APPEND if entry.replicates else NLM_F_REPLACE
-        kind, flags = (RTM_DELNEIGH, 0) if op.after is None else (RTM_NEWNEIGH, NLM_F_CREATE | how)
+        how = _netlink.NLM_F_APPEND if entry.replicates else _netlink.NLM_F_REPLACE
+        kind, flags = (_netlink.RTM_DELNEIGH, 0) if op.after is None else (_netlink.RTM_NEWNEIGH, _netlink.NLM_F_CREATE | how)
         if entry.raw:
             return Message(kind, flags, None, raw=_raw.move_to_device(entry.raw, host.index(entry.device) or 0))
         fields = {
@@ -237,7 +228,7 @@ class Fdb(OnDevice[FdbEntry]):
                 attrs.append(("NDA_PORT", entry.port))
             if entry.vni is not None:
                 attrs.append(("NDA_VNI", entry.vni))
-        return Message(kind, flags, ndmsg, fields, attrs)
+        return Message(kind, flags, _netlink.ndmsg, fields, attrs)
 
 
 def _is_lasting(row: Mapping[str, Any]) -> bool:

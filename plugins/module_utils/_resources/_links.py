@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, cast
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     parse_address,
     parse_device_name,
@@ -16,15 +17,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     require_option,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host, read_vxlan_data
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_DELLINK,
-    RTM_GETLINK,
-    RTM_NEWLINK,
-    Message,
-    NetlinkError,
-    ifinfmsg,
-    read_attributes,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message, NetlinkError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Coming,
     Effects,
@@ -126,7 +119,7 @@ class Links(Resource[Link]):
         if spec.purge_owned:
             seen = {msg["index"] for msg in links}
             for msg in self._all(host):
-                attrs = read_attributes(msg)
+                attrs = _netlink.read_attributes(msg)
                 if msg["index"] not in seen and (attrs.get("IFLA_IFALIAS") or "").startswith(MARK):
                     links.append(msg)
                     host.indexes[attrs["IFLA_IFNAME"]] = msg["index"]
@@ -143,7 +136,7 @@ class Links(Resource[Link]):
     def _all(host: Host) -> List[Any]:
         """Every vxlan device of the host."""
         kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan")]})]
-        return host.session.dump(Message(RTM_GETLINK, 0, ifinfmsg, {}, kind))
+        return host.session.dump(Message(_netlink.RTM_GETLINK, 0, _netlink.ifinfmsg, {}, kind))
 
     def obstacles(self, host: Host, spec: Spec[Link], found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> Iterable[str]:
         yield from list_wrong_kinds(host, self.name, self.devices(spec), found, "vxlan device")
@@ -269,7 +262,7 @@ class Links(Resource[Link]):
         index = host.index(name)
         if index is not None:
             leave_groups(host, index)
-            host.session.write_one(Message(RTM_DELLINK, 0, ifinfmsg, {"index": index}))
+            host.session.write_one(Message(_netlink.RTM_DELLINK, 0, _netlink.ifinfmsg, {"index": index}))
             host.indexes[name] = None
 
     def _apply(self, host: Host, op: Op[Link]) -> None:
@@ -344,7 +337,7 @@ class Links(Resource[Link]):
     @staticmethod
     def _require_localbypass(host: Host, name: str) -> None:
         """A kernel passes over an option that it does not have, which would then be a difference for ever."""
-        made = host.session.get(Message(RTM_GETLINK, 0, ifinfmsg, {"index": host.index(name)}))
+        made = host.session.get(Message(_netlink.RTM_GETLINK, 0, _netlink.ifinfmsg, {"index": host.index(name)}))
         if made is not None and "IFLA_VXLAN_LOCALBYPASS" not in read_vxlan_data(made):
             raise OverlayError(
                 "vxlan_link: %s: the kernel of this host cannot switch localbypass off, which Linux 6.5 and later can. "
@@ -352,7 +345,7 @@ class Links(Resource[Link]):
             )
 
     def _set(self, host: Host, name: str, flags: Dict[str, int], attrs: List[Any]) -> None:
-        host.session.write_one(Message(RTM_NEWLINK, 0, ifinfmsg, dict(flags, index=host.index(name)), attrs))
+        host.session.write_one(Message(_netlink.RTM_NEWLINK, 0, _netlink.ifinfmsg, dict(flags, index=host.index(name)), attrs))
 
     @staticmethod
     def _device(link: Link, options: Sequence[str]) -> List[Any]:

@@ -27,12 +27,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import FILE_HEAD, MADE
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
-    File,
-    read_file,
-    remove_file,
-    write_file,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _files
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import keep_rules
 
 _XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % MADE
@@ -155,7 +151,7 @@ class Managers(Resource[File]):
     def read(self, host: Host, spec: Spec[File], devices: Set[str]) -> Dict[Key, File]:
         if not spec.purge_owned:
             return {}
-        files = (read_file(path) for manager in MANAGERS for path in manager.texts)
+        files = (_files.read_file(path) for manager in MANAGERS for path in manager.texts)
         return {entry.key: entry for entry in files if entry is not None}
 
     def obstacles(self, host: Host, spec: Spec[File], found: Mapping[Key, File], wanted: Mapping[Key, File]) -> List[str]:
@@ -180,9 +176,9 @@ class Managers(Resource[File]):
         for op in ops:
             try:
                 if op.after is None:
-                    remove_file(op.entry.path)
+                    _files.remove_file(op.entry.path)
                 else:
-                    write_file(op.after)
+                    _files.write_file(op.after)
             except OSError as error:
                 return [Failure(op, str(error))]
         for manager in MANAGERS:

@@ -16,7 +16,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
-from ansible_collections.agentless.overlay.plugins.module_utils._engine import _raw
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink, _raw
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import (
     OnDevice,
     list_items,
@@ -25,15 +25,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries
     require_option,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    NLM_F_CREATE,
-    NLM_F_REPLACE,
-    RTM_DELNEIGH,
-    RTM_GETNEIGH,
-    RTM_NEWNEIGH,
-    Message,
-    ndmsg,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._options import STATE, make_bulk_spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Effects,
@@ -131,7 +123,8 @@ class Neighbours(OnDevice[Neighbour]):
                 continue
             for flags in (0, NTF_PROXY) if device in devices else (0,):
                 fields = {"family": socket.AF_UNSPEC, "flags": flags}
-                for row in host.session.rows(Message(RTM_GETNEIGH, 0, ndmsg, fields, [("NDA_IFINDEX", index)]), _ATTRIBUTES):
+                message = Message(_netlink.RTM_GETNEIGH, 0, _netlink.ndmsg, fields, [("NDA_IFINDEX", index)])
+                for row in host.session.rows(message, _ATTRIBUTES):
                     if row["ifindex"] == index and _is_entered(row):
                         entry = _decode_neighbour(device, row)
                         found[entry.key] = entry
@@ -152,7 +145,9 @@ class Neighbours(OnDevice[Neighbour]):
     @staticmethod
     def message(host: Host, op: Op[Neighbour]) -> Message:
         entry, index = op.entry, host.index(op.entry.device) or 0
-        kind, flags = (RTM_DELNEIGH, 0) if op.after is None else (RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE)
+        kind, flags = _netlink.RTM_NEWNEIGH, _netlink.NLM_F_CREATE | _netlink.NLM_F_REPLACE
+        if op.after is None:
+            kind, flags = _netlink.RTM_DELNEIGH, 0
         if entry.raw:
             raw = _raw.move_to_device(entry.raw, index)
             return Message(kind, flags, None, raw=raw[:8] + struct.pack("=H", entry.state) + raw[10:])
@@ -162,7 +157,7 @@ class Neighbours(OnDevice[Neighbour]):
             "state": NUD_PERMANENT,
         }
         attrs = [("NDA_DST", entry.dst)] + ([("NDA_LLADDR", entry.lladdr)] if op.after is not None else [])
-        return Message(kind, flags, ndmsg, fields, attrs)
+        return Message(kind, flags, _netlink.ndmsg, fields, attrs)
 
 
 def _is_lost(entry: Neighbour, effects: Effects) -> bool:

@@ -11,13 +11,9 @@ import socket
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set
 
+from ansible_collections.agentless.overlay.plugins.module_utils._engine import _netlink
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import (
-    RTM_GETROUTE,
-    Message,
-    read_attributes,
-    rtmsg,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import Message
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
     Entry,
     Failure,
@@ -126,8 +122,8 @@ class Sysctls(Resource[Sysctl]):
     def _lost_defaults(host: Host) -> Iterator[str]:
         """A host that forwards IPv6 takes no router advertisements any more, unless its device says 2."""
         fields = {"family": socket.AF_INET6, "table": _TABLE_MAIN}
-        for msg in host.session.dump(Message(RTM_GETROUTE, 0, rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
-            index = read_attributes(msg).get("RTA_OIF")
+        for msg in host.session.dump(Message(_netlink.RTM_GETROUTE, 0, _netlink.rtmsg, fields, [("RTA_TABLE", _TABLE_MAIN)])):
+            index = _netlink.read_attributes(msg).get("RTA_OIF")
             if msg["dst_len"] or msg["proto"] != _RTPROT_RA or index is None:
                 continue
             if host.carries_mark(index):

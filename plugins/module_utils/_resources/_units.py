@@ -22,12 +22,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Resource,
     Spec,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import (
-    File,
-    read_file,
-    remove_file,
-    write_file,
-)
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _files
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._files import File
 
 _FOLDER = "/etc/systemd/system/"
 _PREFIX = "agentless-overlay-proxy-"
@@ -79,7 +75,7 @@ class Units(Resource[Unit]):
             return {}
         found: Dict[Key, Unit] = {}
         for path in sorted(glob.glob(_FOLDER + _PREFIX + "*")):
-            file = read_file(path)
+            file = _files.read_file(path)
             if file is None:
                 continue
             name = os.path.basename(path)
@@ -105,10 +101,10 @@ class Units(Resource[Unit]):
             try:
                 if op.after is None:
                     host.command(["systemctl", "disable", "--now", entry.name])
-                    remove_file(path)
+                    _files.remove_file(path)
                     host.command(["systemctl", "daemon-reload"])
                     continue
-                write_file(File(path, entry.content))
+                _files.write_file(File(path, entry.content))
                 host.command(["systemctl", "daemon-reload"])
                 if entry.enabled:
                     host.command(["systemctl", "enable", entry.name])
