@@ -61,6 +61,12 @@ class Host:
             self.aliases.setdefault(found["index"], read_attributes(found).get("IFLA_IFALIAS") or "")
         return found
 
+    def kind(self, device: str) -> str:
+        """What the kernel calls the kind of a device; empty where there is none."""
+        found = self.link(device)
+        attrs = read_attributes(found) if found is not None else {}
+        return str(read_attributes(attrs["IFLA_LINKINFO"]).get("IFLA_INFO_KIND")) if "IFLA_LINKINFO" in attrs else ""
+
     def vxlan(self, device: str) -> Dict[str, Any]:
         """The vxlan attributes that a device has now, as C(read_vxlan_data) gives them."""
         found = self.link(device)

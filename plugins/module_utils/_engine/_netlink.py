@@ -83,7 +83,9 @@ class NetlinkError(Exception):
         self.text = text
 
     def __str__(self) -> str:
-        words = "%s: %s" % (errno.errorcode.get(self.code, self.code), os.strerror(self.code))
+        # One number has two names, of which Python gives the other in some versions.
+        name = "EOPNOTSUPP" if self.code == errno.EOPNOTSUPP else errno.errorcode.get(self.code, self.code)
+        words = "%s: %s" % (name, os.strerror(self.code))
         return "%s (the kernel says: %s)" % (words, self.text) if self.text else words
 
 

@@ -159,6 +159,15 @@ def list_local_addresses(host: Host, device: str) -> List[str]:
     return [_decode_address(device, raw).address.partition("/")[0] for raw in _dump_addresses(host, index)]
 
 
+def _list_devices(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Tuple[str, Mapping[str, Any], Any]]:
+    """What is asked of devices, of whatever kind: section, option set, device. What has a name is one, or has no addresses."""
+    for section, parts in sections.items():
+        for part in parts:
+            entries = [part] if part.get("entries") is None else part["entries"]
+            # Of thousands of neighbours and routes the first one tells.
+            yield from ((section, part, one) for one in (entries if entries and "name" in entries[0] else ()))
+
+
 class Addresses(OnDevice[Address]):
     name = "address"
     shakes = True
@@ -168,27 +177,26 @@ class Addresses(OnDevice[Address]):
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Address]:
         spec: Spec[Address] = Spec()
         once: Set[Tuple[str, str]] = set()
-        for part in [*sections.get(self.section, ()), *sections.get("bridge", ())]:
-            for link in [part] if part.get("entries") is None else part["entries"]:
-                if link.get("addresses") is None or (link.get("state") or "present") == "absent":
-                    continue
-                if not (link.get("adopt") or part.get("adopt")):
-                    # On a device that is taken over, what others have stays.
-                    spec.purge_devices.add(link["name"])
-                for address in link["addresses"]:
-                    try:
-                        ipaddress.ip_interface(address)
-                    except ValueError as error:
-                        raise OverlayError("vxlan_link: %s: addresses: %s" % (link["name"], error)) from None
-                    entry = Address(link["name"], str(ipaddress.ip_interface(address)))
-                    plain = entry.address.partition("/")[0]
-                    if ":" in plain and (entry.device, plain) in once:
-                        raise OverlayError(
-                            "vxlan_link: %s: addresses: %s is listed with two lengths, and an IPv6 address is on a device once"
-                            % (entry.device, plain)
-                        )
-                    once.add((entry.device, plain))
-                    spec.add(entry, "present", self.name)
+        for section, part, link in _list_devices(sections):
+            if link.get("addresses") is None or (link.get("state") or "present") == "absent":
+                continue
+            if not (link.get("adopt") or part.get("adopt")):
+                # On a device that is taken over, what others have stays.
+                spec.purge_devices.add(link["name"])
+            for address in link["addresses"]:
+                try:
+                    ipaddress.ip_interface(address)
+                except ValueError as error:
+                    raise OverlayError("%s: %s: addresses: %s" % (section, link["name"], error)) from None
+                entry = Address(link["name"], str(ipaddress.ip_interface(address)))
+                plain = entry.address.partition("/")[0]
+                if ":" in plain and (entry.device, plain) in once:
+                    raise OverlayError(
+                        "%s: %s: addresses: %s is listed with two lengths, and an IPv6 address is on a device once"
+                        % (section, entry.device, plain)
+                    )
+                once.add((entry.device, plain))
+                spec.add(entry, "present", self.name)
         return spec
 
     def read(self, host: Host, spec: Spec[Address], devices: Set[str]) -> Dict[Key, Address]:

@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Host, Spec
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import quote_words
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import DeviceSpec
 
 # Settings are not iproute2's to refuse, and some are the whole machine's; files below /run are the host's.
 LEFT_OUT = ("sysctl", "files")
@@ -30,7 +31,7 @@ _MTU = "65535"
 def list_stand_ins(specs: Mapping[str, Spec[Any]]) -> List[str]:
     """The lines that make what the script finds on the host: each device that it names, and a way to each gateway. Pure."""
     entries = [entry for spec in specs.values() for entry in spec.present.values()]
-    made = {"lo", *(key[0] for name in ("bridge", "vxlan_link") if name in specs for key in specs[name].present)}
+    made = {"lo", *(key[0] for spec in specs.values() if isinstance(spec, DeviceSpec) for key in spec.present)}
     named: Set[str] = {getattr(entry, option, None) or "" for entry in entries for option in ("dev", "device")}
     devices = named - made - {""}
     routes = list(specs["route_entry"].present.values()) if "route_entry" in specs else []

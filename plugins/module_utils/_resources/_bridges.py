@@ -126,7 +126,7 @@ class Bridges(Resource[Bridge]):
     options = _OPTIONS
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Bridge]:
-        spec: DeviceSpec[Bridge] = DeviceSpec(purge_owned=self.section in sections)
+        spec: DeviceSpec[Bridge] = DeviceSpec(purge_owned=self.section in sections, kind="bridge")
         for item in sections.get(self.section, ()):
             settings: Dict[str, Any] = {name: item.get(name) for name in _ra.OPTIONS}
             name = parse_device_name(self.name, item)

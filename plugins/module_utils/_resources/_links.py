@@ -71,7 +71,7 @@ class Links(Resource[Link]):
     rules = RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
-        spec: DeviceSpec[Link] = DeviceSpec()
+        spec: DeviceSpec[Link] = DeviceSpec(kind="vxlan")
         for part in sections.get(self.section, ()):
             plain = part.get("entries") is None
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))

@@ -47,6 +47,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._marks import RO
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _onlink
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._nexthop_users import list_routes_by
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._onlink import RTNH_F_ONLINK
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import DeviceSpec
 
 # Well before the square of plain routes is felt, which is beyond 1,000 (docs/benchmarks.md).
 WORTH = 500
@@ -97,16 +98,16 @@ class Nexthop(Entry):
 
 @dataclass
 class NexthopSpec(Spec[Nexthop]):
-    """And in which tables routes are ours, and what is asked of devices, by section."""
+    """And in which tables routes are ours, and what is asked of devices, by their kind."""
 
     tables: Set[int] = field(default_factory=set)
-    of_devices: Dict[str, Spec[Any]] = field(default_factory=dict)
+    of_devices: Dict[str, DeviceSpec[Any]] = field(default_factory=dict)
 
     def leaves(self, host: Host, device: str) -> bool:
         """Whether a device is to go for good."""
-        spec = self.of_devices["vxlan_link" if host.vxlan(device) else "bridge"]
-        if (device,) in spec.absent:
-            return True
+        spec = self.of_devices.get(host.kind(device))
+        if spec is None or (device,) in spec.absent:
+            return spec is not None
         return spec.purge_owned and (device,) not in spec.present and host.carries_mark(host.index(device) or 0)
 
 
@@ -184,7 +185,7 @@ class Nexthops(OnDevice[Nexthop]):
         spec.present = self.of(specs[self.section].present.values())
         more = cast(NexthopSpec, spec)
         more.tables = cast(Any, specs[self.section]).tables
-        more.of_devices = {section: specs[section] for section in ("vxlan_link", "bridge")}
+        more.of_devices = {one.kind: one for one in specs.values() if isinstance(one, DeviceSpec)}
 
     def adapt(self, host: Host, spec: Spec[Nexthop], sections: Sections) -> Optional[Sections]:
         return drop_nexthops(sections) if spec.present and not has_nexthops(host) else None

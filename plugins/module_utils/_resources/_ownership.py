@@ -60,8 +60,9 @@ def make_device(host: Host, entry: Device, index: int, attrs: Sequence[Tuple[str
 
 @dataclass
 class DeviceSpec(Spec[E]):
-    """And the names of devices that may be taken over from somebody else."""
+    """And what the kernel calls their kind, and the names of those that may be taken over from somebody else."""
 
+    kind: str = ""
     adopted: Set[str] = field(default_factory=set)
 
 

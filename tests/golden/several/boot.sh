@@ -101,9 +101,9 @@ ipv6 vxlan.200 autoconf 0
 try ip link set dev vxlan.200 up
 try bridge link set dev vxlan.200 neigh_suppress off
 try ip -force -batch - <<'END'
+address replace 172.18.0.1/16 dev br.200
 address replace 10.88.0.0/32 dev vxlan.88
 address replace fd88::/128 dev vxlan.88 nodad
-address replace 172.18.0.1/16 dev br.200
 END
 try ip -force -batch - <<'END'
 neigh replace 10.88.1.0 lladdr 16:3d:e9:c1:cc:c2 dev vxlan.88 nud permanent
