@@ -208,6 +208,9 @@ class Dice(random.Random):
             for kind, command in kinds.items():
                 chance = RARE if kind in HARD else OFTEN * 2 / 3 if kinds is ANY else OFTEN
                 drawn = self.random() < chance
+                if kind == "sysctl mtu6" and device.startswith("br"):
+                    # Each time that a bridge gets a carrier, some time later, the kernel gives it back the device's own.
+                    continue
                 if kind in only if only else drawn:
                     words = {"D": device, "I": device[-1], "B": bridge, "N": str(len(found) % 90 + 10)}
                     found.append(Decoration(kind, "".join(words.get(letter, letter) for letter in command)))

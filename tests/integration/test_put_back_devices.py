@@ -231,6 +231,34 @@ def test_what_nobody_could_put_back_is_refused(host: Namespace, pyroute2: str, k
     host.converge("overlay_host", pyroute2, **other)
 
 
+@pytest.mark.parametrize("device", ["vx", "br.7"])
+def test_an_mtu_that_would_take_that_of_others_along_is_refused(host: Namespace, pyroute2: str, device: str) -> None:
+    """The kernel lowers what is on top, and raises none of it again."""
+    options = wish() if device == "vx" else wish(master="br.7")
+    host.converge("overlay_host", pyroute2, **options)
+    host.sh(f"ip link add link {device} name mac.1 type macvlan mode bridge")
+    lower = json.loads(json.dumps(options))
+    (lower["vxlan_link"][0]["entries"][0] if device == "vx" else lower["bridge"][0])["mtu"] = 1300
+    for check in (True, False):
+        answer = host.module("overlay_host", pyroute2, check=check, fails=True, **lower)
+        assert f"{device}: mtu 1300 would take that of mac.1 (macvlan) along" in answer["msg"], answer["msg"]
+        assert host.json("ip -j link show mac.1")[0]["mtu"] == host.json(f"ip -j link show {device}")[0]["mtu"] > 1300
+    host.sh("ip link set mac.1 mtu 1300")
+    host.converge("overlay_host", pyroute2, **lower)
+    assert host.json(f"ip -j link show {device}")[0]["mtu"] == 1300
+
+
+def test_a_device_that_carries_another_becomes_no_port(host: Namespace) -> None:
+    host.converge("overlay_host", **wish(), bridge=[BRIDGE])
+    host.sh("ip link add link vx name mac.1 type macvlan mode bridge")
+    before = host.sh("ip link; bridge link")
+    answer = host.module("overlay_host", fails=True, **wish(master="br.7"))
+    assert "vx cannot be a port of br.7 while the device mac.1 (macvlan) is on it. ip link delete mac.1" in answer["msg"]
+    assert host.sh("ip link; bridge link") == before
+    host.sh("ip link delete mac.1")
+    host.converge("overlay_host", **wish(master="br.7"))
+
+
 def test_a_port_that_others_fall_back_on_is_refused(host: Namespace) -> None:
     host.converge("overlay_host", **wish(master="br.7"))
     host.sh("ip link add c1 type veth peer name c1in; ip link set c1 master br.7 up; bridge link set dev c1 backup_port vx")

@@ -80,6 +80,8 @@ def a_host(seed: int, kept: Sequence[Decoration] | None, outcome: Outcome) -> It
             for one in all_of(seed) if kept is None else kept:
                 if host.sh(one.command):
                     outcome.unsupported.add(one.kind)
+            # Until the kernel has looked at an address there is no route to it.
+            namespace.sh('for n in $(seq 50); do [ -n "$(ip -6 -o address show tentative)" ] || break; sleep 0.1; done')
             yield host, Dice(seed + 1), wish
     finally:
         namespace.remove()

@@ -45,7 +45,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._owne
     make_device,
     remember_aliases,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import list_dependents
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import list_affected, list_dependents
 
 _IFF_UP = 1
 # What a report does not show: it is others', or is the name.
@@ -189,6 +189,7 @@ class Bridges(Resource[Bridge]):
     ) -> Iterable[str]:
         yield from list_wrong_kinds(host, self.name, {key[0] for key in spec.present}, found, "bridge")
         yield from list_strangers(self.name, spec, found, cast("DeviceSpec[Bridge]", spec).adopted)
+        yield from list_affected(host, self.name, found, wanted)
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Bridge]) -> Iterable[str]:
         return list_dependents(host, self.name, effects, {bridge.name: bridge.index for bridge in found.values()})

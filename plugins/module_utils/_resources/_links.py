@@ -38,7 +38,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._owne
     make_device,
     remember_aliases,
 )
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import list_dependents
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._standing import list_affected, list_dependents
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxlan import (
     DEFAULT_AGEING,
     IFF_UP,
@@ -155,6 +155,7 @@ class Links(Resource[Link]):
                     )
 
         yield from _underlays.list_large_mtus(host, found, wanted)
+        yield from list_affected(host, self.name, found, wanted)
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
         return list_dependents(host, self.name, effects, {link.name: link.index for link in found.values()})

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import RTM_GETLINK, Message
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Effects, Key
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _multicast
 
 _RTM_GETQDISC = 38
 _TCMSG = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
-_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 5, 18, 37, 43
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 4, 5, 18, 37, 43
 _KIND, _DATA, _PORT_KIND, _PORT_DATA = 1, 2, 4, 5  # IFLA_INFO_...
 _IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_BR_MCAST_SNOOPING, _IFLA_XDP_ATTACHED = 3, 34, 23, 2
 # Of a vxlan device what no option of ours is about, and how iproute2 calls it; a flag among them is set by being there.
@@ -51,6 +51,32 @@ def list_dependents(host: Host, section: str, effects: Effects, devices: Mapping
     for index, thing, remedy in sorted(found):
         fate = "has to be made anew" if going[index] in effects.lost else "is to be removed"
         yield "%s: %s %s, and %s, which nobody could put back. %s" % (section, going[index], fate, thing, remedy)
+
+
+def list_affected(host: Host, section: str, found: Mapping[Key, Any], wanted: Mapping[Key, Any]) -> Iterator[str]:
+    """What a change in place of ours would do to devices of others on top, or what these keep it from. Each in a sentence."""
+    pairs = [(there, wanted[key]) for key, there in found.items() if key in wanted]
+    lowered = {there.index: there for there, wish in pairs if wish.mtu and there.mtu and wish.mtu < there.mtu}
+    # Bridges have none.
+    bound = {
+        there.index: wish
+        for there, wish in pairs
+        if getattr(wish, "master", None) and getattr(there, "master", None) != wish.master
+    }
+    if not lowered and not bound:
+        return
+    links, mtus = _read_links(host), {there.index: wish.mtu for there, wish in pairs}
+    for link in links.values():
+        below = _unpack_number(link.get(_IFLA_LINK)) if _IFLA_LINK_NETNSID not in link else 0
+        info = _attributes.map_attributes(link.get(_IFLA_LINKINFO, b""))
+        kind, name, mtu = info.get(_KIND, b"").rstrip(b"\0").decode(), _unpack_name(link), _unpack_number(link.get(_IFLA_MTU))
+        if below in lowered and mtu > mtus[below] and kind != "vxlan":
+            text = "%s: %s: mtu %d would take that of %s (%s) along, which is %d, and which nobody could put back. %s"
+            remedy = "ip link set %s mtu %d" % (name, mtus[below])
+            yield text % (section, lowered[below].name, mtus[below], name, kind, mtu, remedy)
+        if below in bound and kind.startswith(("macv", "ipv")):
+            text = "%s: %s cannot be a port of %s while the device %s (%s) is on it. ip link delete %s, or move it"
+            yield text % (section, bound[below].name, bound[below].master, name, kind, name)
 
 
 _Found = Iterator[Tuple[int, str, str]]
