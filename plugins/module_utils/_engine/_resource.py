@@ -89,9 +89,9 @@ class Entry:
 E = TypeVar("E", bound=Entry)
 
 
-def make_entry(kind: Type[E], /, **values: Any) -> E:
+def make_entry(entry_class: Type[E], **values: Any) -> E:
     """An entry of some values; the others are those of its class. Thousands are made so: a frozen dataclass assigns each."""
-    entry = object.__new__(kind)
+    entry = object.__new__(entry_class)
     object.__setattr__(entry, "__dict__", values)
     return entry
 
