@@ -365,7 +365,9 @@ def run_module(
         json.dump(arguments, handle)
         handle.flush()
         name = f"ansible_collections.agentless.overlay.plugins.modules.{module}"
-        env = {"PYTHONPATH": ":".join(module_paths(pyroute2))}
+        # Compiled once for all, whatever Python is told to do on this machine, and not beside what is built and linted.
+        env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".cache/bytecode")}
+        env["PYTHONPATH"] = ":".join(module_paths(pyroute2))
         if sys.version_info < (3, 12):
             # pyroute2 0.5.14 asks for distutils: Python's own, as on the hosts that have it, which is there sooner.
             env["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
