@@ -183,7 +183,18 @@ class Lab:
         return self.exec(host, "sh", "-c", command, check=check).stdout
 
     def exec(self, host: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return run("bash", str(LAB), "exec", host, *command, check=check, LAB_PREFIX=self.prefix)
+        return run(*self.enter(host), *command, check=check)
+
+    def enter(self, host: str) -> list[str]:
+        """What lab.sh exec runs, without the ten processes that it takes to find the host's; it says so where there is none."""
+        try:
+            pid = int(Path(f"/var/lib/agentless-overlay-lab/{self.prefix}/{host}/pid").read_text())
+            there = os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.stat(f"/run/netns/{self.prefix}-{host}"))
+        except (OSError, ValueError):
+            there = False
+        if there:
+            return ["nsenter", "--target", str(pid), "--mount", "--uts", "--net", "--pid", "--"]
+        return ["env", f"LAB_PREFIX={self.prefix}", "bash", str(LAB), "exec", host]
 
     def module(
         self,
@@ -195,19 +206,18 @@ class Lab:
         **options: Any,
     ) -> dict[str, Any]:
         """Run a module on a lab host; the result is its JSON answer."""
-        enter = ("env", f"LAB_PREFIX={self.prefix}", "bash", str(LAB), "exec", host, *wrapper)
-        return run_module(enter, module, "current", check, fails, options)
+        return run_module((*self.enter(host), *wrapper), module, "current", check, fails, options)
 
     def json(self, host: str, command: str) -> Any:
         return json.loads(self.sh(host, command) or "[]")
 
     def popen(self, host: str, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["bash", str(LAB), "exec", host, *command],
+            [*self.enter(host), *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment(LAB_PREFIX=self.prefix),
+            env=environment(),
         )
 
     @contextmanager
