@@ -11,14 +11,18 @@ standard input is a run, {"argv", "env", "out", "err"}; a line on standard outpu
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import sys
 import traceback
 import warnings
+from pathlib import Path
 
 from ansible.cli import playbook
 from ansible.plugins.loader import init_plugin_loader
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
 
 def child(argv: list[str], env: dict[str, str], out: str, err: str) -> int:
@@ -41,11 +45,16 @@ def main() -> None:
     init_plugin_loader()
     # Each run does that for itself and is told that it is done.
     warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
-    import ansible_collections.agentless.overlay.plugins.action.overlay_plan
     import ansible_collections.ansible.builtin  # noqa: F401
 
-    # What is there now is not looked through, and so not copied, in each child.
+    # Or the worker of each task compiles what it needs of them.
+    for path in sorted(PLUGINS.glob("*/*.py")):
+        if path.parent.name in ("action", "callback", "connection", "filter"):
+            importlib.import_module(f"ansible_collections.agentless.overlay.plugins.{path.parent.name}.{path.stem}")
+
+    # What is there now is not looked through, and so not copied, in each child, which ends before it has much to free.
     gc.freeze()
+    gc.set_threshold(100_000)
 
     for line in sys.stdin:
         pid = os.fork()

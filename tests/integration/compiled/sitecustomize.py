@@ -8,6 +8,7 @@ Two thirds of the processor time of the suite are calls on lab hosts, and a quar
 Only where lab hosts are called in namespaces: the booted machines, over SSH, compile theirs as users' hosts do.
 """
 
+import gc
 import hashlib
 import marshal
 import os
@@ -35,4 +36,6 @@ def _kept(path, source):  # type: ignore[no-untyped-def]
 
 
 if FOLDER:
+    # A call ends before it has much to free.
+    gc.set_threshold(100_000)
     zipimport._compile_source = _kept  # type: ignore[attr-defined]
