@@ -24,7 +24,8 @@ def _kept(path, source):  # type: ignore[no-untyped-def]
     file = os.path.join(FOLDER, f"{sys.implementation.cache_tag}-{name}")
     try:
         with open(file, "rb") as handle:
-            return marshal.load(handle)
+            # At once: marshal asks a file for a few bytes at a time.
+            return marshal.loads(handle.read())
     except OSError:
         code = _compile(path, source)
         # Not by process id: lab hosts have process ids of their own, and write at the same time.
