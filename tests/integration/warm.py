@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 
 from ansible.cli import playbook
-from ansible.plugins.loader import init_plugin_loader
+from ansible.plugins import loader as loaders
 
 PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 
@@ -42,7 +42,7 @@ def child(argv: list[str], env: dict[str, str], out: str, err: str) -> int:
 
 
 def main() -> None:
-    init_plugin_loader()
+    loaders.init_plugin_loader()
     # Each run does that for itself and is told that it is done.
     warnings.filterwarnings("ignore", "AnsibleCollectionFinder has already been configured")
     import ansible_collections.ansible.builtin  # noqa: F401
@@ -51,6 +51,10 @@ def main() -> None:
     for path in sorted(PLUGINS.glob("*/*.py")):
         if path.parent.name in ("action", "callback", "connection", "filter"):
             importlib.import_module(f"ansible_collections.agentless.overlay.plugins.{path.parent.name}.{path.stem}")
+
+    # As a run begins, for their options, which are then known.
+    for loader in (loaders.become_loader, loaders.callback_loader, loaders.connection_loader, loaders.shell_loader):
+        list(loader.all(class_only=True))
 
     # What is there now is not looked through, and so not copied, in each child, which ends before it has much to free.
     gc.freeze()
