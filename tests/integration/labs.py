@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,20 +70,28 @@ def run_playbook(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
     env = {"PYTHONPATH": str(Path(__file__).parent / "compiled"), "OVERLAY_TESTS_COMPILED": str(compiled), **env}
     if any(name.startswith("ANSIBLE_") for name in env):
         return run(*command, check=False, **env)
-    server, said = _warm(), functools.partial(tempfile.NamedTemporaryFile, "r", encoding="utf-8")
-    assert server.stdin is not None and server.stdout is not None
-    with said() as out, said() as err:
-        asked = {"argv": command, "env": environment(**env), "out": out.name, "err": err.name}
-        server.stdin.write(json.dumps(asked) + "\n")
-        server.stdin.flush()
-        return subprocess.CompletedProcess(command, int(server.stdout.readline()), out.read(), err.read())
+    return _ask(_warm(), argv=command, env=environment(**env))
 
 
 @functools.cache
 def _warm() -> subprocess.Popen[str]:
     """The process of this one's playbooks; it ends with the pipe to it."""
-    command = [sys.executable, str(Path(__file__).parent / "warm.py")]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
+    return _server("warm.py", **environment())
+
+
+def _server(program: str, **env: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).parent / program)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
+
+
+def _ask(server: subprocess.Popen[str], **call: Any) -> subprocess.CompletedProcess[str]:
+    """Let a process that forks for each call do one."""
+    said = functools.partial(tempfile.NamedTemporaryFile, "r", encoding="utf-8")
+    assert server.stdin is not None and server.stdout is not None
+    with said() as out, said() as err:
+        server.stdin.write(json.dumps({**call, "out": out.name, "err": err.name}) + "\n")
+        server.stdin.flush()
+        return subprocess.CompletedProcess(list(call), int(server.stdout.readline()), out.read(), err.read())
 
 
 @dataclass
@@ -366,22 +375,45 @@ def module_paths(pyroute2: str) -> list[str]:
     return [str(ROOT / ".collections")] + ([str(ROOT / f".cache/pyroute2-{pyroute2}")] if pyroute2 != "current" else [])
 
 
+def _python(pyroute2: str) -> dict[str, str]:
+    """The environment of our modules."""
+    # Compiled once for all, whatever Python is told to do on this machine, and not beside what is built and linted.
+    env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".cache/bytecode")}
+    if sys.version_info < (3, 12):
+        # pyroute2 0.5.14 asks for distutils: Python's own, as on the hosts that have it, which is there sooner.
+        env["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
+    return environment(PYTHONPATH=":".join(module_paths(pyroute2)), **env)
+
+
+@functools.cache
+def _forked(pyroute2: str, _thread: int) -> subprocess.Popen[str]:
+    """The process of this one's modules with a version of pyroute2; it ends with the pipe to it."""
+    return _server("forked.py", **_python(pyroute2))
+
+
 def run_module(
-    enter: tuple[str, ...], module: str, pyroute2: str, check: bool, fails: bool, options: dict[str, Any]
+    enter: tuple[str, ...],
+    module: str,
+    pyroute2: str,
+    check: bool,
+    fails: bool,
+    options: dict[str, Any],
+    net: str | None = None,
 ) -> dict[str, Any]:
-    """Run a module behind the command `enter`, as Ansible runs it: as a process with JSON for arguments."""
+    """Run a module behind the command `enter`, as Ansible runs it: as a process with JSON for arguments.
+
+    @param net: a network namespace in place of a command; the process is one that has imported it
+    """
     arguments = {"ANSIBLE_MODULE_ARGS": {**options, "_ansible_check_mode": check, "_ansible_diff": True}}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as handle:
         json.dump(arguments, handle)
         handle.flush()
-        name = f"ansible_collections.agentless.overlay.plugins.modules.{module}"
-        # Compiled once for all, whatever Python is told to do on this machine, and not beside what is built and linted.
-        env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".cache/bytecode")}
-        env["PYTHONPATH"] = ":".join(module_paths(pyroute2))
-        if sys.version_info < (3, 12):
-            # pyroute2 0.5.14 asks for distutils: Python's own, as on the hosts that have it, which is there sooner.
-            env["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
-        done = run(*enter, sys.executable, "-m", name, handle.name, check=False, **env)
+        if net is not None:
+            call = {"net": f"/run/netns/{net}", "name": module, "file": handle.name, "env": _python(pyroute2)}
+            done = _ask(_forked(pyroute2, threading.get_ident()), **call)
+        else:
+            name = f"ansible_collections.agentless.overlay.plugins.modules.{module}"
+            done = run(*enter, sys.executable, "-m", name, handle.name, check=False, **_python(pyroute2))
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
@@ -426,7 +458,8 @@ class Namespace:
         **options: Any,
     ) -> dict[str, Any]:
         """Run a module; the result is its JSON answer."""
-        return run_module(("nsenter", f"--net=/run/netns/{self.name}", *wrapper), module, pyroute2, check, fails, options)
+        enter = ("nsenter", f"--net=/run/netns/{self.name}", *wrapper)
+        return run_module(enter, module, pyroute2, check, fails, options, None if wrapper else self.name)
 
     def converge(self, module: str, pyroute2: str = "current", **options: Any) -> dict[str, Any]:
         """Check, run, run again: the check predicts the run, the second run changes nothing."""
