@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 LAB := bash roles/lab/files/lab.sh
 PLAY := $(BIN)/ansible-playbook -i inventory/
+# As many as there are processors, and one: half of the time of most tests is waiting for daemons and the kernel.
+WORKERS := $(shell echo $$(($$(nproc) + 1)))
 OLD := .cache/pyroute2-0.5.14/ready .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
 export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
@@ -71,7 +73,7 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 
 check: PROFILE = test
 check: packages $(OLD) ## unit and integration tests, with ansible-lint, ansible-test sanity and molecule among them
-	pytest -n 3 --dist loadfile --no-loadscope-reorder
+	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner; PEERS, HOSTS and NODES for how many
 	$(BIN)/python bench/peers.py $(PEERS)

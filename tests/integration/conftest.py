@@ -18,23 +18,29 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         pytest.exit("The integration tests need root: they make network namespaces and start dockerd in them.", returncode=1)
 
 
-# The longest first: a worker takes a file at a time, and the last one should be a short one.
+# The longest first, by the clock: a worker takes a file at a time, and the last one should be a short one.
 LONGEST = (
-    "test_machines",
     "test_restart",
-    "test_firewall",
+    "test_machines",
     "test_backends",
-    "test_modules",
-    "test_nexthops",
-    "test_drift",
-    "test_explain",
-    "test_fleet",
-    "test_drift_report",
-    "test_verify",
+    "test_daemons",
     "test_overlay",
+    "test_verify",
+    "test_fleet",
     "test_changes",
-    "test_molecule",
+    "test_explain",
+    "test_drift",
+    "test_drift_report",
     "test_sanity",
+    "test_firewall",
+    "test_molecule",
+    "test_put_back_devices",
+    "test_round_trip",
+    "test_lint",
+    "test_killed",
+    "test_docker_bip",
+    "test_nexthops",
+    "test_report",
 )
 
 
