@@ -46,8 +46,8 @@ options:
         network, multicast excepted, is masqueraded in a table of our own. An empty device stands for any.
       - Where Docker has its rules in iptables and FORWARD does not lead to DOCKER-USER, or takes packets before, Docker's jump
         is put at its top.
-      - With C(vxlan), a list of C(vni) and C(port), and C(vteps), the underlay addresses of the peers, also who may send us
-        packets of these VNIs; those of all others are dropped and counted.
+      - With C(tunnels), a list of C(protocol), by default C(udp), C(port) and C(vni), and C(vteps), the underlay addresses of
+        the peers, also who may send us packets of these tunnels; those of all others are dropped and counted.
       - With C(cidrs) and no C(leases), what Docker does for a bridge of its own, and C(publish), a list of C(port) and C(to),
         for ports that are mapped by DNAT.
       - Rules of ours for networks that are not listed are removed.
@@ -74,9 +74,9 @@ options:
     elements: dict
   managers:
     description:
-      - The vxlan C(devices), the C(bridges) and the UDP C(ports) of the overlay. For each of systemd-networkd, udev,
-        NetworkManager and firewalld that is installed, files that make it leave them alone or let them pass; one that runs is
-        told to read them. What of our rules that flushes is put back at once.
+      - The C(devices) of tunnels, the C(bridges), and as C(flows) the C(protocol) and C(port) of each tunnel. For each of
+        systemd-networkd, udev, NetworkManager and firewalld that is installed, files that make it leave them alone or let them
+        pass; one that runs is told to read them. What of our rules that flushes is put back at once.
     type: list
     elements: dict
   boot:

@@ -106,7 +106,7 @@ def sections(link: dict[str, Any], namespace: str) -> dict[str, Any]:
                 **{"network": "demo", "devices": ["vx"]},
                 "cidrs": ["10.88.0.0/16", "fd00:88::/48"],
                 "leases": ["10.88.1.0/24", "fd00:88::/64"],
-                "vxlan": [{"vni": 88, "port": 4789}],
+                "tunnels": [{"vni": 88, "port": 4789}],
                 "vteps": [f"fd65::1:{n:x}" if six else f"10.1.{n >> 8}.{n & 255}" for n in PEERS],
             },
             {"network": "b", "cidrs": ["10.9.0.0/16"], "bridge": "br.88", "publish": [{"port": 9091, "to": "10.9.0.2:80"}]},

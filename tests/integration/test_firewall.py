@@ -27,12 +27,14 @@ ROUTED: dict[str, Any] = {
     "cidrs": ["10.88.0.0/16", "fd00:88::/48"],
     "leases": ["10.88.1.0/24", "fd00:88:0:1::/64"],
     "devices": ["vx1"],
-    "vxlan": [{"vni": 88, "port": 4789}],
+    "tunnels": [{"vni": 88, "port": 4789}],
     "vteps": ["192.0.2.3", "192.0.2.4", "fd65::4"],
 }
 DIRECT = {"network": "gw", "cidrs": ["10.89.0.0/16"], "leases": ["10.89.1.0/24"], "devices": [""]}
 FLAT = {"network": "b", "cidrs": ["10.9.0.0/16"], "bridge": "br.9", "publish": [{"port": 9091, "to": "10.9.0.2:80"}]}
-EVERYTHING = [ROUTED, DIRECT, FLAT]
+# Tunnels that are not vxlan.
+OTHERS = {"network": "t", "tunnels": [{"protocol": "ipencap"}, {"port": 51820}], "vteps": ["192.0.2.3", "fd65::4"]}
+EVERYTHING = [ROUTED, DIRECT, FLAT, OTHERS]
 COMMENT = "-m comment --comment agentless.overlay:demo -j ACCEPT"
 IN = f"-s 10.88.0.0/16 -d 10.88.1.0/24 -i vx1 -o docker0 {COMMENT}"
 OUT = f"-s 10.88.1.0/24 -d 10.88.0.0/16 -i docker0 -o vx1 {COMMENT}"
@@ -466,7 +468,7 @@ def programs(folder: Path, **texts: str) -> Path:
     return folder
 
 
-MANAGED = [{"devices": ["vx1"], "bridges": [], "ports": [4789]}]
+MANAGED = [{"devices": ["vx1"], "bridges": [], "flows": [{"protocol": "udp", "port": 4789}]}]
 ACTIVE = 'case "$*" in *is-active*firewalld*) exit 0;; esac; exit 3'
 
 
@@ -490,7 +492,7 @@ def test_a_reload_that_flushes_our_rules_does_not_keep_them_away(namespace: Name
     # A Docker that hears of it makes its chains again, and is waited for.
     namespace.sh(DOCKER.format("iptables").replace("iptables -N DOCKER-USER;", ""))
     (tmp_path / "firewall-cmd").write_text(f"#!/bin/sh\n{flush}\n{{ sleep 1; iptables -N DOCKER; }} >/dev/null 2>&1 &\n")
-    other = [{**MANAGED[0], "ports": [4789, 4790]}]
+    other = [{**MANAGED[0], "flows": [*MANAGED[0]["flows"], {"port": 4790}]}]
     namespace.module("overlay_host", wrapper=wrapper, managers=other, firewall=EVERYTHING)
     assert "-N DOCKER\n" in namespace.sh("iptables -S") and table(namespace) == ours
     assert all("agentless" in rule for rule in chain(namespace)) and len(chain(namespace)) == 6

@@ -259,7 +259,7 @@ def test_a_parallel_vni_is_ready_beside_the_one_in_use() -> None:
     assert devices == ["vxlan.88", "vxlan.89"]
     assert [len(part["entries"]) for part in section["fdb_entry"]] == [1, 1]
     assert {entry["device"] for entry in section["route_entry"][0]["entries"]} == {"vxlan.88"}
-    assert section["firewall"][0]["vxlan"] == [{"vni": 88, "port": 4789}, {"vni": 89, "port": 4789}]
+    assert section["firewall"][0]["tunnels"] == [{"protocol": "udp", "port": 4789, "vni": vni} for vni in (88, 89)]
     # The other way round, the VTEPs of both are the same as before.
     turned = {"name": "demo", "cidr": "10.88.0.0/16", "vni": 89, "parallel": [{"vni": 88}]}
     swapped = make_part(planned(turned).plan, "h1")

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _daemon_keys
 from ansible_collections.agentless.overlay.plugins.module_utils._docker._docker_api import Docker
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._drift import make_certificate
-from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import parse_ping
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._listen import _add_ethernet, parse_ping
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
@@ -319,6 +319,13 @@ def test_frames_as_they_pass() -> None:
     found = parse_ping(outer, "eth0", "out", {4789})
     assert found is not None and (found.outer, found.vni, found.source) == (("192.168.65.3", "192.168.65.4"), 88, "10.88.1.2")
     assert parse_ping(outer, "eth0", "out", {8472}) is None
+    # IP in IP, as it leaves the host and as the device without Ethernet has it.
+    wrapped = bytes.fromhex("020000000004020000000003") + b"\x08\x00" + outer_ip[:9] + b"\x04" + outer_ip[10:] + ip + icmp
+    found = parse_ping(wrapped, "eth0", "out", set())
+    assert found is not None and (found.outer, found.vni) == (("192.168.65.3", "192.168.65.4"), 0)
+    assert (found.source, found.target, found.what) == ("10.88.1.2", "10.88.2.2", "request")
+    found = parse_ping(_add_ethernet(ip + icmp), "tunl0", "in", set())
+    assert found is not None and (found.source, found.what, found.outer) == ("10.88.1.2", "request", None)
     arp = bytes.fromhex(
         "ffffffffffff020000000001" + "0806" + "0001080006040001" + "020000000001" + "0a580102" + "000000000000" + "0a580202"
     )

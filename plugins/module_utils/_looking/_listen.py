@@ -15,7 +15,8 @@ from typing import Any, Collection, Dict, List, Optional, Tuple
 
 _ETH_P_ALL = 3
 _OUTGOING = 4  # linux/if_packet.h
-_IPV4, _IPV6, _ARP, _ICMP, _UDP, _ICMPV6 = 0x0800, 0x86DD, 0x0806, 1, 17, 58
+_IPV4, _IPV6, _ARP, _ICMP, _IPIP, _UDP, _ICMPV6 = 0x0800, 0x86DD, 0x0806, 1, 4, 17, 58
+_WITH_ETHERNET = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK
 _ECHO = {
     (_ICMP, 8): "request",
     (_ICMP, 0): "reply",
@@ -67,12 +68,22 @@ def _parse_frame(data: bytes) -> Optional[Tuple[str, str, int, bytes]]:
     return None
 
 
+def _add_ethernet(packet: bytes) -> bytes:
+    """A packet as a frame, of a device that has none."""
+    kind = _IPV6 if packet[:1] and packet[0] >> 4 == 6 else _IPV4
+    return bytes(12) + struct.pack("!H", kind) + packet
+
+
 def parse_ping(data: bytes, device: str, way: str, ports: Collection[int]) -> Optional[Passed]:
-    """What a frame is, where it is a ping or a vxlan packet with one in it. Pure."""
+    """What a frame is, where it is a ping, or a packet of vxlan or of IP in IP with one in it. Pure."""
     outside = _parse_frame(data)
     if outside is None:
         return None
     source, target, protocol, payload = outside
+    if protocol == _IPIP:
+        inside = _parse_frame(_add_ethernet(payload))
+        what = _ECHO.get((inside[2], inside[3][0])) if inside and inside[3] else None
+        return Passed(device, way, inside[0], inside[1], what, (source, target)) if inside and what else None
     if protocol != _UDP:
         what = _ECHO.get((protocol, payload[0])) if payload else None
         return Passed(device, way, source, target, what) if what else None
@@ -97,9 +108,10 @@ def listen_for_pings(seconds: float, ports: Collection[int]) -> List[Dict[str, A
                 break
             sock.settimeout(left)
             try:
-                data, (device, _protocol, kind, _hardware, _address) = sock.recvfrom(512)
+                data, (device, _protocol, kind, hardware, _address) = sock.recvfrom(512)
             except socket.timeout:
                 break
+            data = data if hardware in _WITH_ETHERNET else _add_ethernet(data)
             found = parse_ping(data, device, "out" if kind == _OUTGOING else "in", ports)
             if found is not None:
                 seen[found] += 1

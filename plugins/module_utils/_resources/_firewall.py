@@ -31,6 +31,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import _iptables, _netfilter, _nft
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._rules import (
     CHAIN,
+    PROTOCOLS,
     TABLE,
     Rule,
     group_by_family,
@@ -99,10 +100,14 @@ _OPTIONS: Options = {
     "leases": {"type": "list", "elements": "str"},
     "devices": {"type": "list", "elements": "str"},
     "bridge": {"type": "str", "default": "docker0"},
-    "vxlan": {
+    "tunnels": {
         "type": "list",
         "elements": "dict",
-        "options": {"vni": {"type": "int", "required": True}, "port": {"type": "int", "default": 4789}},
+        "options": {
+            "protocol": {"type": "str", "choices": ["udp", *PROTOCOLS], "default": "udp"},
+            "port": {"type": "int"},
+            "vni": {"type": "int"},
+        },
     },
     "vteps": {"type": "list", "elements": "str"},
     "publish": {
@@ -111,7 +116,7 @@ _OPTIONS: Options = {
         "options": {"port": {"type": "int", "required": True}, "to": {"type": "str", "required": True}},
     },
 }
-_RULES = {"required_by": {"leases": ["cidrs", "devices"], "vxlan": ["vteps"], "publish": ["cidrs"]}}
+_RULES = {"required_by": {"leases": ["cidrs", "devices"], "tunnels": ["vteps"], "publish": ["cidrs"]}}
 
 
 class Firewall(Resource[Item]):
@@ -126,8 +131,8 @@ class Firewall(Resource[Item]):
         for network in sections.get(self.section, ()):
             for rule in list_network_rules(network):
                 spec.present[rule.key] = rule
-            for tunnel in network.get("vxlan") or ():
-                for family, senders in group_by_family(network["vteps"]).items():
+            for tunnel in network.get("tunnels") or ():
+                for family, senders in group_by_family(network["vteps"]).items() if tunnel.get("port") else ():
                     spec.tunnels.setdefault((family, tunnel["port"]), []).extend(senders)
         return spec
 

@@ -32,8 +32,10 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._file
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._firewall import keep_rules
 
 _XML = '<?xml version="1.0" encoding="utf-8"?>\n<!-- %s -->\n' % MADE
-# From the vxlan devices, all devices of ours, and the UDP ports, to a file's text; empty for no file.
-Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[int]], Any]]
+# A protocol, and a port of it or 0.
+Flow = Tuple[str, int]
+# From the tunnels' devices, all devices of ours, and what tunnels send, to a file's text; empty for no file.
+Texts = Dict[str, Callable[[Sequence[str], Sequence[str], Sequence[Flow]], Any]]
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,19 @@ class Manager:
     flushes: bool = False
 
 
-def _write_zone(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
+def _write_zone(tunnels: Sequence[str], devices: Sequence[str], flows: Sequence[Flow]) -> str:
     """What comes out of the tunnel is the overlay's own; DOCKER-USER and Docker decide about it."""
     lines = "".join('  <interface name="%s"/>\n' % device for device in tunnels)
     return lines and (_XML + '<zone target="ACCEPT">\n  <short>Overlay network</short>\n%s</zone>\n' % lines)
 
 
-def _write_policy(tunnels: Sequence[str], devices: Sequence[str], ports: Sequence[int]) -> str:
-    """Lets vxlan in, in whatever zone the underlay is; from whom, our own nft table decides."""
-    rules = "".join('  <rule><port port="%d" protocol="udp"/><accept/></rule>\n' % port for port in ports)
+def _write_policy(tunnels: Sequence[str], devices: Sequence[str], flows: Sequence[Flow]) -> str:
+    """Lets tunnels in, in whatever zone the underlay is; from whom, our own nft table decides."""
+    matches = [
+        'port port="%d" protocol="%s"' % (port, protocol) if port else 'protocol value="%s"' % protocol
+        for protocol, port in flows
+    ]
+    rules = "".join("  <rule><%s/><accept/></rule>\n" % match for match in matches)
     return rules and (
         _XML + '<policy priority="-100" target="CONTINUE">\n'
         "  <short>Overlay network</short>\n"
@@ -78,10 +84,10 @@ MANAGERS: Tuple[Manager, ...] = (
         ("networkctl", "reload"),
         {
             # On its next start it would remove every route and next hop that it did not make.
-            "/etc/systemd/networkd.conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
+            "/etc/systemd/networkd.conf.d/90-agentless-overlay.conf": lambda tunnels, devices, flows: (
                 FILE_HEAD + "[Network]\nManageForeignRoutes=no\nManageForeignNextHops=no\n"
             ),
-            "/etc/systemd/network/10-agentless-overlay.network": lambda tunnels, devices, ports: (
+            "/etc/systemd/network/10-agentless-overlay.network": lambda tunnels, devices, flows: (
                 devices and FILE_HEAD + "[Match]\nName=%s\n\n[Link]\nUnmanaged=yes\n" % " ".join(devices)
             ),
         },
@@ -91,7 +97,7 @@ MANAGERS: Tuple[Manager, ...] = (
         "systemd-udevd.service",
         ("udevadm", "control", "--reload"),
         {
-            "/etc/systemd/network/10-agentless-overlay.link": lambda tunnels, devices, ports: (
+            "/etc/systemd/network/10-agentless-overlay.link": lambda tunnels, devices, flows: (
                 devices and FILE_HEAD + "[Match]\nOriginalName=%s\n\n[Link]\nMACAddressPolicy=none\n" % " ".join(devices)
             ),
         },
@@ -101,7 +107,7 @@ MANAGERS: Tuple[Manager, ...] = (
         "NetworkManager.service",
         ("nmcli", "general", "reload", "conf"),
         {
-            "/etc/NetworkManager/conf.d/90-agentless-overlay.conf": lambda tunnels, devices, ports: (
+            "/etc/NetworkManager/conf.d/90-agentless-overlay.conf": lambda tunnels, devices, flows: (
                 devices
                 and FILE_HEAD
                 + "[device-agentless-overlay]\nmatch-device=%s\nmanaged=0\n"
@@ -128,7 +134,12 @@ MANAGERS: Tuple[Manager, ...] = (
 _OPTIONS: Options = {
     "devices": {"type": "list", "elements": "str", "required": True},
     "bridges": {"type": "list", "elements": "str"},
-    "ports": {"type": "list", "elements": "int", "required": True},
+    "flows": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {"protocol": {"type": "str", "default": "udp"}, "port": {"type": "int"}},
+    },
 }
 
 
@@ -143,7 +154,8 @@ class Managers(Resource[File]):
                 if any(os.path.exists(program) for program in manager.programs):
                     devices = [*part["devices"], *(part.get("bridges") or ())]
                     for path, make in manager.texts.items():
-                        text = make(part["devices"], devices, part["ports"])
+                        flows = [(flow["protocol"], flow.get("port") or 0) for flow in part["flows"]]
+                        text = make(part["devices"], devices, flows)
                         if text:
                             spec.add(File(path, text), "present", self.name)
         return spec

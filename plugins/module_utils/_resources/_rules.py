@@ -15,6 +15,9 @@ from ansible_collections.agentless.overlay.plugins.module_utils._marks import MA
 
 TABLE = "agentless_overlay"
 CHAIN = "DOCKER-USER"
+# Tunnels without ports, as /etc/protocols names them, and where a packet's header has the number.
+PROTOCOLS = {"ipencap": 4, "gre": 47, "esp": 50, "ah": 51}
+_PROTOCOL_BITS = {"ip": "@nh,72,8", "ip6": "@nh,48,8"}
 _POSTROUTING = "type nat hook postrouting priority 100; policy accept;"
 # What goes to many has to keep its sender, by which those many know whom to answer.
 _MANY = {"ip": "ip daddr != 224.0.0.0/4", "ip6": "ip6 daddr != ff00::/8"}
@@ -75,7 +78,7 @@ def list_network_rules(network: Mapping[str, Any]) -> List[Rule]:
             rules += _list_forward_rules(network, _write_canonical(cidr), _write_canonical(lease))
     elif network.get("cidrs"):
         rules += _list_bridge_rules(network)
-    for tunnel in network.get("vxlan") or ():
+    for tunnel in network.get("tunnels") or ():
         rules += _list_sender_rules(tunnel, network["vteps"])
     return rules
 
@@ -148,21 +151,35 @@ def _list_bridge_rules(network: Mapping[str, Any]) -> List[Rule]:
     return rules
 
 
-def _list_sender_rules(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
-    """The kernel takes vxlan packets at any address and from anybody; we only those of the peers.
+def _match_tunnel(tunnel: Mapping[str, Any], family: str) -> Tuple[str, str]:
+    """What a tunnel's packets are known by, and the name of the set of those who may send them.
 
-    In the input hook, where fragments have been joined, so that no part of a header can hide in another one. Bits 96 to 119
-    after the start of the UDP header are the VNI (RFC 7348, 5): other networks on the same port are not ours to filter.
+    Bits 96 to 119 after the start of the UDP header are the VNI (RFC 7348, 5): other networks on the same port are not ours to
+    filter. A protocol by its bits, which every nft prints alike, and not by its name.
+    """
+    ending = "" if family == "ip" else "_v6"
+    if tunnel["protocol"] != "udp":
+        number = PROTOCOLS[tunnel["protocol"]]
+        return "%s 0x%x" % (_PROTOCOL_BITS[family], number), "vteps_%s%s" % (tunnel["protocol"], ending)
+    if not tunnel.get("vni"):
+        return "udp dport %d" % tunnel["port"], "vteps_udp_%d%s" % (tunnel["port"], ending)
+    return "udp dport %d @th,96,24 0x%x" % (tunnel["port"], tunnel["vni"]), "vteps_%d%s" % (tunnel["vni"], ending)
+
+
+def _list_sender_rules(tunnel: Mapping[str, Any], vteps: Sequence[str]) -> List[Rule]:
+    """The kernel takes tunnels' packets at any address and from anybody; we only those of the peers.
+
+    In the input hook, where fragments have been joined, so that no part of a header can hide in another one.
     """
     rules = [Rule("nft chain input", "type filter hook input priority -10; policy accept;")]
     senders = {family: found for family, found in group_by_family(vteps).items() if found or not vteps}
     for program, found in senders.items():
         family = program[: -len("tables")]
-        name = "vteps_%d%s" % (tunnel["vni"], "" if family == "ip" else "_v6")
+        match, name = _match_tunnel(tunnel, family)
         rules += [
             Rule(
                 "nft chain input",
-                "udp dport %d @th,96,24 0x%x %s saddr != @%s counter drop" % (tunnel["port"], tunnel["vni"], family, name),
+                "%s %s saddr != @%s counter drop" % (match, family, name),
             ),
             Rule("nft set " + name, "type %s" % ("ipv4_addr" if family == "ip" else "ipv6_addr")),
         ]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,6 @@ class RoutedNetwork(Network):
 
     def fill_tunnels(self, part: Part, own: Member, tunnelled: Sequence[tuple[Member, Lease]]) -> None:
         """Add the devices, and what on them leads to the peers behind them."""
-
-    def list_senders(self, peers: Mapping[str, Member]) -> Options:
-        """Who may send us packets of the network's tunnels, for the firewall."""
-        return {}
 
     def list_hops(self, way: Way, leaves_container: bool, enters_container: bool) -> list[Hop]:
         tunnel = way.tunnel

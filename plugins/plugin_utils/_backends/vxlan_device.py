@@ -81,13 +81,6 @@ class VxlanNetwork(Network):
             device["dev"] = own.dev
         part.add_device("vxlan_link", self.name, device)
 
-    def list_senders(self, peers: Mapping[str, Member]) -> Options:
-        """Who may send us packets of the network's VNIs, for the firewall."""
-        return {
-            "vxlan": [{"vni": tunnel.vni, "port": tunnel.port} for tunnel in self.tunnels],
-            "vteps": sorted(peer.underlay_ip for peer in peers.values()),
-        }
-
     def list_clashes(self, other: Network) -> Iterator[tuple[str, Any, str, str]]:
         # The kernel has one socket for all devices of a host on one port, and each of these makes it another one.
         sockets = {(tunnel.port, tunnel.version) for tunnel in self.tunnels}

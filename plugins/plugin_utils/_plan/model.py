@@ -101,6 +101,15 @@ class Tunnel:
     version: int = 4
 
     @property
+    def short_name(self) -> str:
+        """As sets of those who may send have it in their names."""
+        return str(self.vni or (f"{self.protocol}_{self.port}" if self.port else self.protocol))
+
+    def to_options(self, *names: str) -> Plain:
+        """Some of its values as options of overlay_host; what it has none of is left out."""
+        return {name: value for name in names if (value := getattr(self, name))}
+
+    @property
     def flow(self) -> str:
         """What a firewall has to let pass, in words."""
         return f"{self.protocol.upper()} port {self.port}" if self.port else f"IP protocol {self.protocol}"

@@ -231,6 +231,13 @@ class Network(ABC):
         """What packets pass on that way, in order."""
         return []
 
+    def list_senders(self, peers: Mapping[str, Member]) -> dict[str, Any]:
+        """Who may send us packets of the network's tunnels, for the firewall."""
+        if not self.tunnels:
+            return {}
+        tunnels = [tunnel.to_options("protocol", "port", "vni") for tunnel in self.tunnels]
+        return {"tunnels": tunnels, "vteps": sorted(peer.underlay_ip for peer in peers.values())}
+
     def list_clashes(self, other: Network) -> Iterable[tuple[str, Any, str, str]]:
         """What of its options cannot be beside another network on one host: option, value, problem, remedy."""
         return ()
@@ -258,8 +265,9 @@ class Network(ABC):
         yield from (self.name, *self.cidrs, *self.attach.list_words(), self.bridge)
         for tunnel in self.tunnels:
             yield tunnel.device
+            yield from (f"vteps_{tunnel.short_name}", f"vteps_{tunnel.short_name}_v6")
             if tunnel.vni:
-                yield from (f"vteps_{tunnel.vni}", f"vteps_{tunnel.vni}_v6", hex(tunnel.vni))
+                yield hex(tunnel.vni)
 
     def to_plain(self) -> Plain:
         """Only what its kind has, and what is not as by default."""

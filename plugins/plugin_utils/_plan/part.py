@@ -108,9 +108,12 @@ def _add_managers(part: Part, mine: Sequence[Network]) -> None:
     """Those who manage devices and firewalls of a host have to leave ours alone."""
     tunnels = [tunnel for network in mine for tunnel in network.tunnels]
     bridges = [bridge["name"] for bridge in part.sections["bridge"]]
-    ports = {tunnel.port for tunnel in tunnels if tunnel.protocol == "udp"}
+    flows: list[Options] = []
+    for tunnel in sorted(tunnels, key=lambda tunnel: (tunnel.protocol, tunnel.port)):
+        flow = tunnel.to_options("protocol", "port")
+        flows += [flow] if flow not in flows else []
     if mine:
-        part.add("managers", {"devices": [tunnel.device for tunnel in tunnels], "bridges": bridges, "ports": sorted(ports)})
+        part.add("managers", {"devices": [tunnel.device for tunnel in tunnels], "bridges": bridges, "flows": flows})
 
 
 def list_probe_targets(

@@ -40,7 +40,9 @@ def choose_capture(plan: Plan, src: str, dst: str, name: str = "") -> dict[str, 
                 "address": network.members[dst].leases[0].gateway,
                 "underlay": {host: network.members[host].underlay_ip for host in (src, dst)},
             }
-    where = f"network {name}" if name else "any network with a tunnel"
+    if name and not any(tunnel.vni for tunnel in networks[name].tunnels):
+        raise ValueError(f"network {name} has no VNI, by which a capture finds its packets")
+    where = f"network {name}" if name else "any network with a VNI"
     raise ValueError(f"{src} and {dst} are not both on {where}, or not peers there")
 
 

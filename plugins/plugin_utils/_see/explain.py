@@ -99,7 +99,8 @@ def list_passed(packets: Sequence[Mapping[str, Any]], addresses: Sequence[str]) 
     ends = set(addresses)
     return [
         f"{one['what']} {one['source']} to {one['target']}: {one['way']} by {one['device']}"
-        + (f", in a packet {' to '.join(one['outer'])} with VNI {one['vni']}" if one["outer"] else "")
+        + (f", in a packet {' to '.join(one['outer'])}" if one["outer"] else "")
+        + (f" with VNI {one['vni']}" if one["vni"] else "")
         + f", {one['count']} times"
         for one in packets
         if {one["source"], one["target"]} <= ends or one["target"] in ends and one["what"].endswith("request")

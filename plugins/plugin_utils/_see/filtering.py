@@ -261,6 +261,8 @@ def _read_left(left: Any, packet: Packet) -> Any:
     payload = left.get("payload", {})
     if payload.get("base") == "th" and (payload["offset"], payload["len"]) == (96, 24):
         return packet.vni or None
+    if payload.get("base") == "nh" and (payload["offset"], payload["len"]) == ((48, 8) if packet.version == 6 else (72, 8)):
+        return _PROTOCOLS.get(packet.protocol)
     protocol, wanted = payload.get("protocol"), payload.get("field")
     if protocol in ("ip", "ip6"):
         if (protocol == "ip6") is not (packet.version == 6):
