@@ -140,6 +140,9 @@ class Lab:
 
     boot = "no"
 
+    # For all that write_inventory writes.
+    variables: dict[str, Any] = {}
+
     def __init__(self, inventory: Path, docker: bool = True) -> None:
         self.prefix = unique("aot")
         self.inventory = inventory
@@ -166,7 +169,7 @@ class Lab:
         hosts = {"all": {"children": {"overlay": {"hosts": self.hosts}}}}
         # In the order given: the order of hosts must not matter, which a test needs to choose.
         (self.inventory / "hosts.yml").write_text(yaml.safe_dump(hosts, sort_keys=False))
-        values = {"overlay_networks": self.networks, **self.connection(), **variables}
+        values = {"overlay_networks": self.networks, **self.connection(), **self.variables, **variables}
         (self.inventory / "group_vars/overlay/main.yml").write_text(yaml.safe_dump(values))
 
     def connection(self) -> dict[str, Any]:
