@@ -4,9 +4,9 @@
 
 """Our modules, with all that they import, imported once and forked for each call in a bare namespace.
 
-The suite has some 10,000 of these calls, and three quarters of one is imports. A line of JSON on standard input is a call,
-{"net", "name", "file", "env", "out", "err"}; a line on standard output is its exit code. Calls on lab hosts, and those behind a
-command, import for themselves.
+Hundreds of tests make a dozen of these calls each, and nine tenths of one are imports. A line of JSON on standard input is a
+call, {"net", "name", "file", "env", "out", "err"}; a line on standard output is its exit code. Calls on lab hosts, and those
+behind a command, import for themselves.
 """
 
 from __future__ import annotations
