@@ -18,7 +18,7 @@ import yaml
 from as_planned import tables_of
 
 from ansible_collections.agentless.overlay.plugins.module_utils import _module
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _boot
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import BY_SECTION, _boot
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS, restore_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
@@ -46,10 +46,15 @@ def made_of(name: str) -> dict[str, str]:
     first = next(iter(fleet["hosts"]))
     return {
         "plan.yml": _yaml(plan.to_plain()),
-        "sections.yml": _yaml(sections),
+        "sections.yml": _yaml({host: _list_filled(some) for host, some in sections.items()}),
         "boot.sh": _boot._join_boot_script(_boot.parse_boot_parts(_boot_sections(sections[first]))),
         "explain.txt": "\n".join(line for ends in fleet["explain"] for line in _explain(plan, fleet, sections, ends)),
     }
+
+
+def _list_filled(sections: dict[str, Any]) -> dict[str, Any]:
+    """Those that ask for more than the absence of all, so that a new kind of thing changes no file of others."""
+    return {name: parts for name, parts in sections.items() if parts != list(BY_SECTION[name].nothing or ())}
 
 
 def _boot_sections(sections: dict[str, Any]) -> Any:
