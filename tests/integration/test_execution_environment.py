@@ -49,7 +49,7 @@ def test_what_is_declared_is_enough(tmp_path: Path) -> None:
     done = run(*playbook, ANSIBLE_CONFIG=str(tmp_path / "none.cfg"), **path)
     assert "1 networks, 3 hosts" in done.stdout
     plan = json.loads((tmp_path / "group_vars/agentless_overlay/plan.json").read_text())["plan"]
-    assert list(plan["networks"]["demo"]["nodes"]) == ["h1", "h2"]
+    assert list(plan["networks"]["demo"]["members"]) == ["h1", "h2"]
     refused = run(
         *playbook,
         "-e",

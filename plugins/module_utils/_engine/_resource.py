@@ -163,6 +163,8 @@ class Effects:
     interrupted: Set[str] = field(default_factory=set)
     # Bridges that have no port that is up, for a moment at least, so that entries which are not permanent go.
     blinked: Set[str] = field(default_factory=set)
+    # Bridges that a port leaves for good, maybe the last one: they are among the interrupted.
+    left: Set[str] = field(default_factory=set)
     # Those of all these that are bridges: what is in their FDB is of their ports.
     bridges: Set[str] = field(default_factory=set)
 

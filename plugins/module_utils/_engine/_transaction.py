@@ -188,8 +188,9 @@ def prepare(
                 continue
             # A bridge that goes is read once more, with all that hangs on it.
             effects = effects.merged(resource.effects(resource.diff(actual[name], wanted[name])))
-            # And what changes in place, and back only with a new device.
-            effects.interrupted |= resource.effects(resource.diff(wanted[name], actual[name])).lost
+            # And what only the way back takes along: a device that would have to be made again, a bridge that loses a port.
+            back = resource.effects(resource.diff(wanted[name], actual[name]))
+            effects.interrupted |= back.lost | back.blinked | back.interrupted
     ops, effects = plan_operations(resources, actual, wanted)
     ordered = [op for batch in order_operations(resources, ops) for op in batch]
     transaction = Transaction(resources, specs, devices, actual, wanted, ordered, effects, None if effects else ops)

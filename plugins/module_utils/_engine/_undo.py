@@ -11,12 +11,18 @@ named, and everything else is undone. Then all of it is read again, and only if 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Sequence, Set, Tuple
 
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._entries import join_few
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
-from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Failure, Key, Op, Resource
+from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import (
+    Effects,
+    Failure,
+    Key,
+    Op,
+    Resource,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._transaction import (
     State,
     Transaction,
@@ -37,6 +43,8 @@ class _Undo:
 
     host: Host
     transaction: Transaction
+    # What operations on devices took along, on the way there and on the way back.
+    effects: Effects
     unread: Dict[str, str] = field(default_factory=dict)
 
     def look(self) -> Tuple[State, State]:
@@ -44,12 +52,11 @@ class _Undo:
         self.host.indexes.clear()
         now: State = {}
         before: State = {}
-        effects = find_effects(self.transaction.resources, self.transaction.begun)
         for resource in self.transaction.resources:
             name, snapshot = resource.name, self.transaction.actual[resource.name]
             keys = {op.entry.key for op in self.transaction.begun if op.resource == name}
             now[name], before[name] = {}, {}
-            if name in self.unread or not keys and not (snapshot and resource.shaken(effects)):
+            if name in self.unread or not keys and not (snapshot and resource.shaken(self.effects)):
                 continue
             try:
                 found = self._read(resource, snapshot, keys)
@@ -60,7 +67,7 @@ class _Undo:
             # Only what this transaction touched goes; what came from elsewhere meanwhile stays. In the order in which it was.
             before[name] = {**snapshot, **{key: one for key, one in found.items() if key not in keys and key not in snapshot}}
             # The way back may take along more than the way there did.
-            effects = effects.merged(resource.effects(resource.diff(now[name], before[name])))
+            self.effects = self.effects.merged(resource.effects(resource.diff(now[name], before[name])))
         return now, before
 
     def _read(self, resource: Resource[Any], snapshot: Dict[Key, Any], keys: Set[Key]) -> Dict[Key, Any]:
@@ -72,11 +79,12 @@ class _Undo:
 def roll_back(host: Host, transaction: Transaction) -> str:
     """Undo the operations that were begun; what there is to say about it."""
     host.rolling_back = True
-    undo = _Undo(host, transaction)
+    begun, back = transaction.begun, [replace(op, before=op.after, after=op.before) for op in transaction.begun]
+    there, back_again = (find_effects(transaction.resources, ops) for ops in (begun, back))
+    undo = _Undo(host, transaction, there.merged(back_again))
     failures: List[Failure] = []
     tried: List[List[str]] = []
-    begun = find_effects(transaction.resources, transaction.begun)
-    wait = _CARRIER if begun.blinked else 0.0
+    wait = _CARRIER if there.blinked or back_again.blinked or back_again.left else 0.0
     while True:
         now, before = undo.look()
         ops, _effects = plan_operations(transaction.resources, now, before)

@@ -209,6 +209,7 @@ class Links(Resource[Link]):
                 effects.removed.add(op.entry.name)
                 # It may be its last port, for good.
                 effects.interrupted |= bridge
+                effects.left |= bridge
             elif op.recreate:
                 effects.blinked |= bridge
                 effects.lost.add(op.entry.name)
