@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.docker0 import Docker0
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.docker_network import DockerNetwork
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.routed import RoutedNetwork, find_direct_gateway
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Fields
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import IPNetwork, Member, Underlay, Way
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Member, Way
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Common
 
 
@@ -32,10 +31,6 @@ class HostGw(RoutedNetwork):
     @property
     def goes_direct(self) -> bool:
         return True
-
-    def make_member(self, node: str, underlay: Underlay, version: int, subnets: Sequence[IPNetwork]) -> Member:
-        member = super().make_member(node, underlay, version, subnets)
-        return replace(member, addresses=underlay.addresses, segments=underlay.subnets)
 
     def find_way(self, here: Member, there: Member, version: int) -> Way:
         return Way(gateway=find_direct_gateway(here, there, version))

@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Hop, Lease, Member, Way
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Hop, IPNetwork, Lease, Member, Underlay, Way
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import Options, Part
 
@@ -23,6 +23,10 @@ class RoutedNetwork(Network):
     def goes_direct(self) -> bool:
         """Whether packets may go without a tunnel."""
         return False
+
+    def make_member(self, node: str, underlay: Underlay, version: int, subnets: Sequence[IPNetwork]) -> Member:
+        member = super().make_member(node, underlay, version, subnets)
+        return replace(member, addresses=underlay.addresses, segments=underlay.subnets) if self.goes_direct else member
 
     def fill(self, part: Part, own: Member) -> None:
         peers = self.find_peers(own.name)

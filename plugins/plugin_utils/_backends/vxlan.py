@@ -23,11 +23,9 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.vxlan_
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Fields
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
-    IPNetwork,
     Lease,
     Member,
     Tunnel,
-    Underlay,
     Way,
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Common
@@ -60,12 +58,6 @@ class Vxlan(VxlanNetwork, RoutedNetwork):
     @property
     def goes_direct(self) -> bool:
         return self.direct_routing
-
-    def make_member(self, node: str, underlay: Underlay, version: int, subnets: Sequence[IPNetwork]) -> Member:
-        member = super().make_member(node, underlay, version, subnets)
-        if not self.direct_routing:
-            return member
-        return replace(member, addresses=underlay.addresses, segments=underlay.subnets)
 
     def find_way(self, here: Member, there: Member, version: int) -> Way:
         gateway = find_direct_gateway(here, there, version) if self.direct_routing else ""

@@ -82,11 +82,11 @@ class VxlanNetwork(Network):
         part.add_device("vxlan_link", self.name, device)
 
     def list_clashes(self, other: Network) -> Iterator[tuple[str, Any, str, str]]:
+        if not isinstance(other, VxlanNetwork):
+            return
         # The kernel has one socket for all devices of a host on one port, and each of these makes it another one.
         sockets = {(tunnel.port, tunnel.version) for tunnel in self.tunnels}
         sockets &= {(tunnel.port, tunnel.version) for tunnel in other.tunnels}
-        if not isinstance(other, VxlanNetwork):
-            return
         for port, _version in sorted(sockets):
             for option in ("gbp", "udp6zerocsumrx"):
                 mine = self.link.get(option, False)
