@@ -13,6 +13,7 @@ from typing import Any, Collection, Dict, Iterator, List, Mapping, Optional, Set
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.agentless.overlay.plugins.module_utils import _imports
 from ansible_collections.agentless.overlay.plugins.module_utils._docker import _docker_api
 from ansible_collections.agentless.overlay.plugins.module_utils._engine import _apply, _drift, _netlink, _transaction
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._host import Host
@@ -164,6 +165,8 @@ def converge(
         if not check:
             _apply.apply_transaction(host, transaction)
             answer["counters"] = _transaction.count_costs(host)
+            if not any(spec.present for spec in specs.values()):
+                _imports.forget_compiled()
         answer.update(host.facts)
         # Which Ansible shows to whoever runs it.
         warnings = [fact["warning"] for fact in host.facts.values() if "warning" in fact]
@@ -201,6 +204,8 @@ def _run_engine(
         host.session.close()
     if asked is not None and not answer["changed"] and not (answer.get("docker_bip") or {}).get("restart_required"):
         answer.update(_probe_targets_of(asked))
+    if not module.check_mode:
+        _imports.keep_compiled()
     # Thousands of peers need not come back with each answer.
     module.exit_json(invocation={"module_args": _abridge_options(module.params)}, **answer)
 

@@ -370,4 +370,4 @@ def test_teardown_leaves_nothing_of_any_backend(lab: Backends) -> None:
         links = {link["ifname"] for link in lab.json(host, "ip -j link")}
         assert links == {"lo", "eth0", "docker0"}
         assert lab.sh(host, "ip route show proto 157; ip -6 route show proto 157") == ""
-        assert "agentless" not in lab.sh(host, "nft list ruleset; iptables-save; ip6tables-save; docker network ls")
+        assert "agentless" not in lab.sh(host, "nft list ruleset; iptables-save; ip6tables-save; docker network ls; ls /run")

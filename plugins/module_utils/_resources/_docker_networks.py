@@ -14,7 +14,6 @@ import ipaddress
 import json
 import os
 import socket
-import urllib.parse
 from dataclasses import dataclass, field, replace
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Set, Tuple, cast
 
@@ -348,7 +347,10 @@ def _list_clashes(item: Mapping[str, Any], spec: NetworkSpec) -> List[str]:
 
 def _list_users(entry: DockerNetwork) -> List[str]:
     """What keeps a network from being removed. A stopped container counts: it could not be started any more."""
-    filters = urllib.parse.quote(json.dumps({"network": [entry.name]}))
+    # Only here: it takes as long to import as many a resource takes to read.
+    from urllib.parse import quote
+
+    filters = quote(json.dumps({"network": [entry.name]}))
     users = _docker_api.call_api("/containers/json?all=1&filters=" + filters, _docker_api.SOCKET) or []
     if not users:
         return []
