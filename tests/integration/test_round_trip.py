@@ -37,6 +37,18 @@ for n in 0 1; do
 done
 for program in iptables ip6tables; do $program -N DOCKER-USER; $program -A FORWARD -j DOCKER-USER; done
 """
+# Until the kernel has looked at an address there is no route to it; a bridge whose last port was taken away has its carrier,
+# and the routes that go with it, for up to a second more.
+SETTLE = """
+settled() {
+  [ -z "$(ip -6 -o address show tentative)" ] || return 1
+  for bridge in $(ip -o link show type bridge up | cut -d : -f 2); do
+    own=$(ip link show dev $bridge | grep -c LOWER_UP) ports=$(ip -o link show master $bridge up | grep -c LOWER_UP)
+    [ $((own > 0)) = $((ports > 0)) ] || return 1
+  done
+}
+for n in $(seq 50); do settled && break; sleep 0.1; done
+"""
 TEARDOWN: Wish = {
     **{"bridge": [], "firewall": [], "neigh_entry": [], "fdb_entry": []},
     **{"vxlan_link": [{"entries": [], "purge": True}], "route_entry": [{"entries": [], "purge": True}]},
@@ -80,8 +92,7 @@ def a_host(seed: int, kept: Sequence[Decoration] | None, outcome: Outcome) -> It
             for one in all_of(seed) if kept is None else kept:
                 if host.sh(one.command):
                     outcome.unsupported.add(one.kind)
-            # Until the kernel has looked at an address there is no route to it.
-            namespace.sh('for n in $(seq 50); do [ -n "$(ip -6 -o address show tentative)" ] || break; sleep 0.1; done')
+            namespace.sh(SETTLE)
             yield host, Dice(seed + 1), wish
     finally:
         namespace.remove()
