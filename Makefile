@@ -15,6 +15,7 @@ PLAY := $(BIN)/ansible-playbook -i inventory/
 # As many as there are processors, and one: half of the time of most tests is waiting for daemons and the kernel.
 WORKERS := $(shell echo $$(($$(nproc) + 1)))
 OLD := .cache/pyroute2-0.5.14/ready .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
+OLD += .cache/netaddr-0.8.0/ready .cache/netaddr-0.10.1/ready
 export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 
@@ -35,6 +36,10 @@ $(VENV)/ready: requirements.txt meta/requirements.txt
 
 .cache/pyroute2-%/ready: $(VENV)/ready
 	$(BIN)/pip install --quiet --target $(@D) pyroute2==$*
+	@touch $@
+
+.cache/netaddr-%/ready: $(VENV)/ready
+	$(BIN)/pip install --quiet --no-deps --target $(@D) netaddr==$*
 	@touch $@
 
 packages: root $(VENV)/ready
@@ -63,7 +68,7 @@ style: $(VENV)/ready
 
 # Without ansible-lint: it takes more than a minute, and on what changed alone it misses what that breaks elsewhere.
 quick: style ## ruff, mypy, yamllint, unit tests and golden files, in seconds; needs no root
-	pytest -q tests/unit
+	OVERLAY_EXAMPLES=$${OVERLAY_EXAMPLES:-150} pytest -q tests/unit
 
 lint: style ## all that reads code and does not run it: ruff, mypy, yamllint, ansible-lint
 	ansible-lint
@@ -86,9 +91,10 @@ bench-strategy: packages ## playbooks over SSH, by Ansible's strategy and by mit
 bench-throughput: packages ## iperf3 between containers, by each kind of network and by Swarm's overlay
 	$(BIN)/python bench/throughput.py $(or $(SECONDS),2) $(or $(ROUNDS),15) $(or $(NETWORKS),all)
 
-soak: packages $(OLD) ## runs that are killed, boot scripts of 200 plans, 200 hosts that others have a hand in, 500 mutations
+soak: packages $(OLD) ## killed runs, boot scripts of 200 plans, 40,000 inventories, 200 hosts that others have a hand in, 500 mutations
 	OVERLAY_KILLS=30 pytest tests/integration/test_killed.py
 	OVERLAY_PLANS=200 pytest tests/integration/test_boot_plans.py
+	OVERLAY_SEED=$${OVERLAY_SEED:-$$RANDOM} OVERLAY_EXAMPLES=20000 pytest -s tests/unit/test_fuzz_inventory.py
 	OVERLAY_SEED=$${OVERLAY_SEED:-$$RANDOM} OVERLAY_TURNS=200 pytest -s tests/integration/test_round_trip.py
 	OVERLAY_SEED=$${OVERLAY_SEED:-$$RANDOM} OVERLAY_TURNS=500 pytest -s tests/integration/test_check_mode.py
 

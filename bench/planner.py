@@ -35,15 +35,17 @@ def child(count: int) -> None:
     from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import make_plan
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    nodes = [Node(f"host{number:05}", f"172.16.{number >> 8}.{number & 255}") for number in range(count)]
-    records = {"demo": {f"host{number:05}": f"10.{64 + (number >> 8)}.{number & 255}.0/24" for number in range(0, count, 2)}}
+    # Names that differ late, as those of real hosts do.
+    names = [f"web{number:05}.rack{number % 40:02}.dc1.example.com" for number in range(count)]
+    nodes = [Node(name, f"172.16.{number >> 8}.{number & 255}") for number, name in enumerate(names)]
+    records = {"demo": {names[number]: f"10.{64 + (number >> 8)}.{number & 255}.0/24" for number in range(0, count, 2)}}
     began = time.perf_counter()
     made = make_plan(BACKENDS, [{"name": "demo", "cidr": "10.64.0.0/10", "vni": 88}], nodes, records)
     plan = made.plan.to_plain()
     planned = time.perf_counter()
     assert not made.errors and len(plan["networks"]["demo"]["members"]) == count and len(made.new["demo"]) == count // 2
     # As each host's action does it: the plan comes as plain data.
-    part = make_part(restore_plan(plan), "host00000")
+    part = make_part(restore_plan(plan), names[0])
     cut = time.perf_counter()
     told = {
         "nodes": count,

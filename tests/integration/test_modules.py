@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -468,6 +469,31 @@ def test_a_failure_undoes_bridges_and_namespaces(namespace: Namespace, tmp_path:
         namespace.sh(f"ip netns del {namespace.name}-b")
     namespace.converge("overlay_host", bridge=[], sandbox=[], firewall=[])
     assert namespace.name + "-a" not in namespace.sh("ip netns list") and "br.7" not in namespace.sh("ip link")
+
+
+def test_a_namespace_by_hand_has_ipv6(namespace: Namespace) -> None:
+    """It is what was asked for, is found so in the next run, and its port is that of the host."""
+    bridge = {"name": "br.7", "mac": mac(7), "mtu": 1450, "alias": "agentless.overlay:x", "addresses": ["fd00:9::1/64"]}
+    sandbox = {"name": f"{namespace.name}-a", "network": "x", "bridge": "br.7", "gateway": "fd00:9::1", "mtu": 1450}
+    publish = [{"port": 9091, "to": "[fd00:9::2]:80"}]
+    rules = {"network": "x", "cidrs": ["fd00:9::/64"], "bridge": "br.7", "publish": publish}
+    inner = f"ip -n {namespace.name}-a"
+    for address in ("fd00:9::9/64", "fd00:9::2/64"):
+        namespace.converge("overlay_host", bridge=[bridge], sandbox=[{**sandbox, "address": address}], firewall=[rules])
+        assert f"{address} \n" in namespace.sh(f"{inner} -br -6 address show dev eth0 scope global") + "\n"
+    assert "default via fd00:9::1 dev eth0" in namespace.sh(f"{inner} -6 route")
+    namespace.sh("ip link set lo up; ip -6 address add fd65::1/128 dev lo nodad")
+    server = (
+        "import socket; s = socket.create_server(('::', 80), family=socket.AF_INET6); s.settimeout(20); "
+        "print('ready', flush=True); s.accept()[0].sendall(b'inside')"
+    )
+    command = ["ip", "netns", "exec", f"{namespace.name}-a", "python3", "-c", server]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
+        assert listening.stdout is not None and listening.stdout.readline() == "ready\n"
+        client = "import socket; print(socket.create_connection(('fd65::1', 9091), 20).recv(9).decode())"
+        assert namespace.sh(f'python3 -c "{client}"') == "inside\n"
+    namespace.converge("overlay_host", bridge=[], sandbox=[], firewall=[])
+    assert namespace.name + "-a" not in namespace.sh("ip netns list")
 
 
 def test_a_connected_network_is_not_replaced(namespace: Namespace) -> None:

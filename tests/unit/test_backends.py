@@ -107,7 +107,12 @@ def messages(network: dict[str, Any], *nodes: Node, **more: Any) -> list[str]:
         ({**P2P, "cidr": "10.0.0.0/31"}, [], "group overlay", "too small for an address each"),
         ({**P2P, "subnet_len": 24}, [], "group overlay", "leases of this network are single addresses"),
         ({"name": "six", "cidr": "fd00::/48", "vni": 6}, [], "group overlay", "IPv6 alone, while docker0 has to have IPv4"),
-        ({**BY_HAND, "gateway": "10.1.1.1"}, [], "group overlay", "gateway = '10.1.1.1': not an address of 172.16.0.0/16"),
+        (
+            {**BY_HAND, "gateway": "10.1.1.1"},
+            [],
+            "group overlay",
+            "gateway = '10.1.1.1': not an address for a host of 172.16.0.0/16",
+        ),
         (
             {**BY_HAND, "containers": [{"name": "a", "address": "172.16.1.254"}]},
             *([], "group overlay", "containers[0].address = '172.16.1.254': the gateway has it"),

@@ -60,6 +60,10 @@ class Rule(Entry):
         return text + (" (below %s)" % self.below if self.below else "")
 
 
+# Where a host talks to itself.
+_OWN = {"ip": "127.0.0.0/8", "ip6": "::1"}
+
+
 def find_family(cidr: str) -> Tuple[str, str]:
     """What nft and iptables call the family of an address or network."""
     return ("ip6", "ip6tables") if ":" in cidr else ("ip", "iptables")
@@ -139,14 +143,14 @@ def _list_bridge_rules(network: Mapping[str, Any]) -> List[Rule]:
         text = '%s saddr %s %s oifname != "%s" masquerade' % (family, cidr, _MANY[family], bridge)
         rules.append(Rule("nft chain postrouting", text))
     for mapping in network.get("publish") or ():
+        # An IPv6 address is in brackets here.
+        family = "ip6" if mapping["to"].startswith("[") else "ip"
+        text = "fib daddr type local tcp dport %d dnat %s to %s" % (mapping["port"], family, mapping["to"])
         rules += [
             Rule("nft chain prerouting", "type nat hook prerouting priority -100; policy accept;"),
-            Rule("nft chain prerouting", "fib daddr type local tcp dport %(port)d dnat ip to %(to)s" % mapping),
+            Rule("nft chain prerouting", text),
             Rule("nft chain output", "type nat hook output priority -100; policy accept;"),
-            Rule(
-                "nft chain output",
-                "ip daddr != 127.0.0.0/8 fib daddr type local tcp dport %(port)d dnat ip to %(to)s" % mapping,
-            ),
+            Rule("nft chain output", "%s daddr != %s %s" % (family, _OWN[family], text)),
         ]
     return rules
 

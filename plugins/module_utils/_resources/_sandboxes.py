@@ -84,10 +84,19 @@ def list_sandbox_commands(entry: Sandbox) -> List[List[str]]:
         ["ip", "link", "set", "dev", peer, "netns", entry.name, "name", INSIDE],
         ["ip", "link", "set", "dev", entry.endpoint, "master", entry.bridge, "up"],
         inside + ["link", "set", "lo", "up"],
-        inside + ["address", "add", entry.address, "dev", INSIDE],
+        inside + _add_address(entry.address),
         inside + ["link", "set", "dev", INSIDE, "up"],
         inside + ["route", "add", "default", "via", entry.gateway],
     ]
+
+
+def _choose_family(address: str) -> str:
+    return "-6" if ":" in address else "-4"
+
+
+def _add_address(address: str) -> List[str]:
+    # IPv6 would first ask for a second whether somebody has it, and be silent meanwhile.
+    return ["address", "add", address, "dev", INSIDE] + (["nodad"] if ":" in address else [])
 
 
 def _list_namespaces(host: Host) -> Set[str]:
@@ -156,13 +165,17 @@ class Sandboxes(Resource[Sandbox]):
     @staticmethod
     def _inside(host: Host, name: str, network: str, link: Mapping[str, Any]) -> Sandbox:
         inside = ["ip", "-j", "-n", name]
-        shown = host.run(inside + ["-4", "address", "show", "dev", INSIDE], None)[1]
+        shown = host.run(inside + ["address", "show", "dev", INSIDE], None)[1]
         device: Dict[str, Any] = next((item for item in json.loads(shown or "[]") if item), {})
-        addresses = ["%s/%d" % (item["local"], item["prefixlen"]) for item in device.get("addr_info", [])]
-        state: Dict[str, Any] = next(
-            (item for item in json.loads(host.run(inside + ["link", "show", "dev", INSIDE], None)[1] or "[]") if item), {}
-        )
-        routes = json.loads(host.run(inside + ["-4", "route", "show", "default"], None)[1] or "[]")
+        # Without those that the kernel gives by itself, or a router on the bridge.
+        given = [item for item in device.get("addr_info", []) if item.get("scope") == "global" and not item.get("dynamic")]
+        addresses = ["%s/%d" % (item["local"], item["prefixlen"]) for item in given]
+        routes = [
+            route
+            for family in sorted({_choose_family(address) for address in addresses} or {"-4"})
+            for route in json.loads(host.run(inside + [family, "route", "show", "default"], None)[1] or "[]")
+            if route.get("protocol") != "ra"
+        ]
         return Sandbox(
             name,
             network,
@@ -170,8 +183,8 @@ class Sandboxes(Resource[Sandbox]):
             link.get("master", ""),
             " ".join(addresses),
             " ".join(route.get("gateway", "") for route in routes),
-            state.get("mtu", 0),
-            "UP" in link["flags"] and "UP" in state.get("flags", []),
+            device.get("mtu", 0),
+            "UP" in link["flags"] and "UP" in device.get("flags", []),
         )
 
     def impact(self, op: Op[Sandbox], coming: Coming) -> Tuple[str, str]:
@@ -224,6 +237,6 @@ class Sandboxes(Resource[Sandbox]):
         host.command(["ip", "link", "set", "dev", after.endpoint, "mtu", str(after.mtu), "master", after.bridge, "up"])
         host.command(inside + ["link", "set", "dev", INSIDE, "mtu", str(after.mtu), "up"])
         if before.address != after.address:
-            host.command(inside + ["-4", "address", "flush", "dev", INSIDE])
-            host.command(inside + ["address", "add", after.address, "dev", INSIDE])
+            host.command(inside + ["address", "flush", "dev", INSIDE, "scope", "global"])
+            host.command(inside + _add_address(after.address))
         host.command(inside + ["route", "replace", "default", "via", after.gateway])

@@ -10,11 +10,13 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Member, name_bridge
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Attachment, Network
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import Part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import hint_quotes
 
 # What Docker calls its own networks.
 _DOCKERS_OWN = ("bridge", "default", "host", "none", "ingress", "docker_gwbridge")
@@ -45,7 +47,7 @@ class DockerNetwork(Attachment):
 
     def find_problem(self) -> tuple[str, str] | None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}", self.name):
-            return "not a name that Docker takes for a network", ""
+            return f"not a name that Docker takes for a network{hint_quotes(self.name)}", ""
         if self.name in _DOCKERS_OWN:
             return "Docker has a network of its own by that name", "Choose another name"
         return None
@@ -110,6 +112,9 @@ class DockerNetwork(Attachment):
 def _find_neighbouring(own: Member) -> list[str]:
     """An address that the host's underlay device leads to, and that is not the host's own."""
     for version, segment in sorted(own.segments.items()):
-        first, second = (str(ipaddress.ip_network(segment)[number]) for number in (1, 2))
-        return [second if own.addresses.get(version) == first else first]
+        # On a /31 both addresses are hosts'; on a /32 there is nobody else, and no route to a peer goes by it.
+        hosts = map(str, islice(ipaddress.ip_network(segment).hosts(), 2))
+        others = [address for address in hosts if address != own.addresses.get(version)]
+        if others:
+            return others[:1]
     return []

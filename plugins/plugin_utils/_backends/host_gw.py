@@ -46,8 +46,7 @@ def _require_one_segment(item: Fields, members: frozenset[str], version: int) ->
             problem = f"has no IPv{version} underlay address, which is the gateway to its containers"
             item.wrong("backend", problem, "Add one to its overlay_underlay_ip", name)
         elif subnet is None:
-            remedy = f"Write overlay_underlay_ip: {underlay.addresses[version]}/24 or set overlay_underlay_subnet"
-            item.wrong("backend", "the underlay subnet of the host is not known", remedy, name)
+            item.refuse_unknown_segment("backend", name, version)
         elif where is None:
             first, where = name, subnet
         elif subnet != where:

@@ -33,7 +33,7 @@ class L2(SharedNetwork):
         return cls(
             **common.values(),
             tunnels=(read_tunnel(item, common.version),),
-            dev=item.read_device("dev", ""),
+            dev=item.read_underlay_device("dev"),
             link=read_link(item, common.version),
             neigh_suppress=item.read_flag("neigh_suppress"),
             static=item.read_flag("static"),

@@ -18,7 +18,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields imp
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import ZERO_MAC, Member
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Common
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import Options
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_address
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_address, hint_quotes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Multicast(SharedNetwork):
 
     @classmethod
     def read(cls, item: Fields, common: Common) -> Multicast:
-        dev = item.read_device("dev", "")
+        dev = item.read_underlay_device("dev")
         for name in sorted(common.members & set(item.underlay)):
             if not (dev or item.underlay[name].dev):
                 remedy = "Set dev in the network, or overlay_underlay_dev on the host, to its underlay device"
@@ -51,7 +51,8 @@ class Multicast(SharedNetwork):
 def _read_group(item: Fields, version: int) -> str:
     group = as_address(item.item.get("group"))
     if group is None or not group.is_multicast():
-        item.wrong("group", "not the address of a multicast group", "Choose one, such as 239.1.1.1 or ff05::100")
+        problem = f"not the address of a multicast group{hint_quotes(item.item.get('group'))}"
+        item.wrong("group", problem, "Choose one, such as 239.1.1.1 or ff05::100")
         return ""
     if group.version != version:
         problem = f"an IPv{group.version} group, while the underlay is IPv{version}: one tunnel, one family"

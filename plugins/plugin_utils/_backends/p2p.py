@@ -13,6 +13,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.docker
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.host import Host
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.shared import SharedNetwork
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.vxlan_device import OPTIONS, read_link, read_tunnel
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import list_few
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Fields
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Member
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Common
@@ -28,12 +29,12 @@ class P2p(SharedNetwork):
     @classmethod
     def read(cls, item: Fields, common: Common) -> P2p:
         if item.knows_members and len(common.members) != 2:
-            names = ", ".join(sorted(common.members)) or "none"
+            names = list_few(sorted(common.members)) or "none"
             problem = f"a point-to-point network joins two nodes, and has {len(common.members)}: {names}"
             for host in sorted(common.members)[2:] or [""]:
                 item.wrong("members", problem, "Name two members, or choose backend l2 or vxlan", host, "all")
         tunnel, link = read_tunnel(item, common.version), read_link(item, common.version)
-        return cls(**common.values(), tunnels=(tunnel,), dev=item.read_device("dev", ""), link=link)
+        return cls(**common.values(), tunnels=(tunnel,), dev=item.read_underlay_device("dev"), link=link)
 
     def find_remote(self, peers: Mapping[str, Member]) -> Options:
         return {"remote": next((peer.underlay_ip for peer in peers.values()), None)}

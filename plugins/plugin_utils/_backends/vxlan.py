@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.docker0 import Docker0
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends.docker_network import DockerNetwork
@@ -30,7 +29,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model impo
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Common
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import Part
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_list, is_device
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_list, drop_empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class Vxlan(VxlanNetwork, RoutedNetwork):
         return cls(
             **common.values(),
             tunnels=(own, *_read_parallel(item, own)),
-            dev=item.read_device("dev", ""),
+            dev=item.read_underlay_device("dev"),
             link=read_link(item, common.version),
             direct_routing=direct,
         )
@@ -79,18 +78,21 @@ def _read_parallel(item: Fields, own: Tunnel) -> list[Tunnel]:
     """Other VNIs and ports that are kept ready beside the network's own."""
     found: list[Tunnel] = []
     for number, given in enumerate(as_list(item.item.get("parallel"))):
-        if not isinstance(given, Mapping) or set(given) - {"vni", "port", "device"} or not given:
-            item.wrong("parallel", "not a mapping of vni, port or device", "Write parallel: [{vni: 89}]")
+        where = f"parallel[{number}]"
+        options = drop_empty(given) if isinstance(given, Mapping) else {}
+        if not options or set(options) - {"vni", "port", "device"}:
+            item.wrong(where, "not a mapping of vni, port or device", "Write parallel: [{vni: 89}]", value=given)
             continue
-        vni = item.read_number("vni", 1, MAX_VNI, own.vni, given)
-        port = item.read_number("port", 1, 65535, own.port, given)
-        device: Any = given.get("device", f"vxlan.{vni}")
-        if not is_device(device) or device in [one.device for one in (own, *found)]:
+        # In the place of a wrong one what clashes with none.
+        vni = item.check_number(f"{where}.vni", options.get("vni", own.vni), 1, MAX_VNI, 0)
+        port = item.check_number(f"{where}.port", options.get("port", own.port), 1, 65535, 0)
+        device = item.check_device(f"{where}.device", options.get("device", f"vxlan.{vni}"))
+        if (vni, port) in [(one.vni, one.port) for one in (own, *found)]:
+            problem = f"VNI {vni} and port {port} are those of the network itself, or of another one that is parallel"
+            item.wrong(where, problem, "Choose another VNI or port", value=given)
+        elif device and device in [one.device for one in (own, *found)]:
             remedy = "Name the device, differently from the others of the network: {port: 8472, device: vxlan.new}"
-            item.wrong(f"parallel[{number}].device", "it needs a device name of its own", remedy, value=device)
-        elif (vni, port) in [(one.vni, one.port) for one in (own, *found)]:
-            problem = "VNI and port of the network itself, or of another one that is parallel"
-            item.wrong(f"parallel[{number}]", problem, "Choose another VNI or port", value=given)
+            item.wrong(f"{where}.device", "it needs a device name of its own", remedy, value=device)
         else:
             found.append(replace(own, device=device, vni=vni, port=port))
     return found

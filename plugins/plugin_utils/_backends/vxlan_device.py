@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import show_key
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Fields
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import IPNetwork, Member, Tunnel, Underlay
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import Options, Part
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_integer
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_integer, is_empty
 
 OPTIONS = ("vni", "port", "device", "dev", "underlay", "link")
 # Outer Ethernet 14, UDP 8, vxlan 8 bytes, and IPv4 20 or IPv6 40.
@@ -60,6 +61,10 @@ class VxlanNetwork(Network):
     # What the item says of the device's own options.
     link: Mapping[str, bool | int | str] = field(default_factory=dict)
 
+    @property
+    def underlay_dev(self) -> str:
+        return self.dev
+
     def make_member(self, node: str, underlay: Underlay, version: int, subnets: Sequence[IPNetwork]) -> Member:
         member = super().make_member(node, underlay, version, subnets)
         return replace(member, dev=underlay.dev or self.dev) if self.dev or self.needs_dev else member
@@ -99,7 +104,8 @@ def read_tunnel(item: Fields, version: int) -> Tunnel:
     """The tunnel of an item."""
     vni = item.read_number("vni", 1, MAX_VNI, 0)
     port = item.read_number("port", 1, 65535, DEFAULT_PORT)
-    return Tunnel(item.read_device("device", f"vxlan.{vni}"), "udp", port, vni, OVERHEADS[version], version=version)
+    device = item.read_device("device", f"vxlan.{vni}")
+    return Tunnel(device, "udp", port, vni, OVERHEADS[version], version=version)
 
 
 def read_link(item: Fields, version: int) -> dict[str, Any]:
@@ -112,14 +118,17 @@ def read_link(item: Fields, version: int) -> dict[str, Any]:
     for key, value in given.items():
         rule: Any = LINK_OPTIONS.get(key)
         if rule is None:
-            item.wrong(f"link.{key}", "there is no such option", f"Known are: {', '.join(LINK_OPTIONS)}", value=value)
+            known = f"Known are: {', '.join(LINK_OPTIONS)}"
+            item.wrong(f"link.{show_key(key)}", "there is no such option", known, value=value)
+            continue
+        if is_empty(value):
             continue
         found[key], problem, remedy = _check_option(key, value, rule)
         if problem:
             item.wrong(f"link.{key}", problem, remedy, value=value)
     if ("srcport_min" in found) != ("srcport_max" in found):
         item.wrong("link", "srcport_min and srcport_max go together", "Give both", value=dict(given))
-    elif (found.get("srcport_min") or 0) > (found.get("srcport_max") or 0):
+    elif found.get("srcport_max") and (found.get("srcport_min") or 0) > found["srcport_max"]:
         problem = f"larger than srcport_max, {found['srcport_max']}"
         item.wrong("link.srcport_min", problem, "Give the lowest port first", value=found["srcport_min"])
     if found.get("flowlabel") and version == 4:

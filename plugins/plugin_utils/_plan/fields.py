@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import show_key, show_value
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     IPNetwork,
@@ -18,15 +19,22 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model impo
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Attachment, Common, LeaseForm, Network
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import (
+    SEGMENT_LENGTH,
     as_integer,
     as_list,
     as_network,
+    drop_empty,
+    hint_quotes,
     is_device,
+    is_empty,
+    is_reserved_device,
     is_unicast,
     select_nodes,
 )
 
 MIN_MTU, MAX_MTU = 576, 65535
+# IPv6 has no addresses on a device that carries less (RFC 8200, 5).
+MIN_MTU6 = 1280
 
 _COMMON = ("name", "backend", "cidr", "subnet_len", "subnet_len6", "mtu", "attach", "members")
 # Who is a peer of whom: pairs of sets of nodes, or None for all of all.
@@ -41,7 +49,7 @@ class Item:
     cidrs: tuple[IPNetwork, ...]
     # Of a lease, beside each of them.
     lengths: tuple[int, ...]
-    nodes: tuple[str, ...]
+    nodes: frozenset[str]
     # The IP version that carries the tunnel.
     version: int
     peers: Peers | None = None
@@ -59,7 +67,9 @@ class Fields:
         groups: Mapping[str, Sequence[str]],
         error: Callable[[str, str, Any, str, str], None],
     ) -> None:
-        self.where, self.item, self.nodes, self.underlay, self.groups = where, item, nodes, underlay, groups
+        self.where, self.nodes, self.underlay, self.groups = where, nodes, underlay, groups
+        # A key without a value is as if it had been left out.
+        self.item, self._keys = drop_empty(item), frozenset(item)
         self._error = error
         # Whether it could be told who takes part.
         self.knows_members = True
@@ -74,28 +84,30 @@ class Fields:
         self._refuse_unknown(kind, backends)
         attach = self._read_attachment(kind)
         members = self._read_members()
-        peers = self._read_peers(kind)
+        peers = self._read_peers(kind, members)
         version = self._read_underlay(kind, members) if kind.overheads else 4
-        mtu = self._read_mtu(kind.overheads.get(version, 0), members)
+        mtu = self._read_mtu(version, kind.overheads.get(version, 0), members)
         cidrs, lengths = self._read_cidrs(attach.find_lease_form(kind.shared), attach.has_ipv4)
         network = kind.read(self, Common(name, cidrs, mtu, attach, members, version))
         if not cidrs:
             return None
-        return Item(network, cidrs, lengths, tuple(sorted(members)), version, peers)
+        return Item(network, cidrs, lengths, members, version, peers)
 
     def _refuse_unknown(self, kind: type[Network], backends: Mapping[str, type[Network]]) -> None:
         known = (*_COMMON, *kind.options)
-        for key in sorted(set(self.item) - set(known), key=str):
+        for key in sorted(self._keys - set(known), key=show_key):
             elsewhere = sorted(other for other, one in backends.items() if key in one.options)
             problem = f"backend {kind.backend} has no such option" if elsewhere else "there is no such option"
             hint = f"; backend {', '.join(elsewhere)} has it" if elsewhere else ""
-            self.wrong(key, problem, f"Known are: {', '.join(known)}{hint}")
+            self.wrong(show_key(key), problem, f"Known are: {', '.join(known)}{hint}", value=self.item.get(key))
 
     # Single values
 
-    def read_number(self, key: str, low: int, high: int, default: int, item: Mapping[str, Any] | None = None) -> int:
-        given = (self.item if item is None else item).get(key, default)
-        value = as_integer(given)
+    def read_number(self, key: str, low: int, high: int, default: int) -> int:
+        return self.check_number(key, self.item.get(key), low, high, default)
+
+    def check_number(self, key: str, given: Any, low: int, high: int, default: int) -> int:
+        value = as_integer(default if given is None else given)
         if value is None or not low <= value <= high:
             self.wrong(key, f"not a whole number from {low} to {high}", f"Choose one from {low} to {high}", value=given)
             return default
@@ -116,12 +128,28 @@ class Fields:
         return value
 
     def read_device(self, key: str, default: str) -> str:
-        value = self.item.get(key)
-        if value is None or value == default:
-            return default
+        return self.check_device(key, self.item.get(key, default))
+
+    def check_device(self, key: str, value: Any) -> str:
+        """The name of a device to be made."""
+        problem = ""
         if not is_device(value):
-            self.wrong(key, "not a device name of at most 15 characters", "Choose a shorter name, or leave it out")
-            return default
+            problem = f"not a device name of at most 15 characters{hint_quotes(value)}"
+            remedy = "Choose at most 15 letters, digits, dots, - and _, or leave it out"
+        elif is_reserved_device(value):
+            problem, remedy = "the kernel or Docker has a device of that name, or may make one", "Choose another name"
+        if problem:
+            self.wrong(key, problem, remedy, value=value)
+            return ""
+        return str(value)
+
+    def read_underlay_device(self, key: str) -> str:
+        """The name of a device that every host has; empty where none is given."""
+        value = self.item.get(key, "")
+        if not is_empty(value) and not is_device(value):
+            problem = f"not a device name of at most 15 characters{hint_quotes(value)}"
+            self.wrong(key, problem, "Name the hosts' underlay device, such as eth0")
+            return ""
         return str(value)
 
     def list_versions(self) -> list[int]:
@@ -133,9 +161,14 @@ class Fields:
         """Every node has to know which subnet it is on."""
         for name in sorted(members & set(self.underlay)):
             if not self.underlay[name].subnets:
-                address = next(iter(self.underlay[name].addresses.values()))
-                remedy = f"Write overlay_underlay_ip: {address}/24 or set overlay_underlay_subnet"
-                self.wrong(key, "the underlay subnet of the host is not known", remedy, name)
+                self.refuse_unknown_segment(key, name, min(self.underlay[name].addresses))
+
+    def refuse_unknown_segment(self, key: str, host: str, version: int) -> None:
+        length = SEGMENT_LENGTH[version]
+        remedy = (
+            f"Write overlay_underlay_ip with its length behind it, such as ADDRESS/{length}, or set overlay_underlay_subnet"
+        )
+        self.wrong(key, "the underlay subnet of the host is not known", remedy, host)
 
     # Who takes part
 
@@ -149,19 +182,15 @@ class Fields:
             self.wrong("members", "no node is a member", remedy)
         return members
 
-    def _read_peers(self, kind: type[Network]) -> Peers | None:
+    def _read_peers(self, kind: type[Network], members: frozenset[str]) -> Peers | None:
         if "peers" not in self.item or "peers" not in kind.options:
             return None
         value = self.item["peers"]
         # One selection is a hub: its nodes are the peers of all.
-        pairs = value if isinstance(value, list) and all(isinstance(pair, list) for pair in value) else [[value, "all"]]
+        paired = isinstance(value, list) and value and all(isinstance(pair, list) for pair in value)
         found = []
-        for pair in pairs:
-            sides = (
-                [select_nodes(side, self.nodes, self.groups) for side in pair]
-                if len(pair) == 2
-                else [(frozenset(), "not a pair")]
-            )
+        for pair in value if paired else [[value, "all"]]:
+            sides = [self._select_peers(side, members) for side in pair] if len(pair) == 2 else [(members, "not a pair")]
             problems = [problem for _names, problem in sides if problem]
             if problems:
                 remedy = "Write the group of the hubs, or a list of pairs of groups: [[hubs, spokes], [hubs, hubs]]"
@@ -169,6 +198,12 @@ class Fields:
                 continue
             found.append((sides[0][0], sides[1][0]))
         return tuple(found)
+
+    def _select_peers(self, side: Any, members: frozenset[str]) -> tuple[frozenset[str], str]:
+        names, problem = select_nodes(side, self.nodes, self.groups)
+        if not problem and self.knows_members and not names & members:
+            return names, f"no member is meant by {show_value(side)}"
+        return names & members, problem
 
     # The underlay
 
@@ -214,20 +249,35 @@ class Fields:
 
     # Addresses and sizes
 
-    def _read_mtu(self, overhead: int, members: frozenset[str]) -> int:
+    def _read_mtu(self, version: int, overhead: int, members: frozenset[str]) -> int:
         """The overlay's MTU: as given, or what the smallest underlay of a member leaves. All members get the same."""
         sizes = [(self.underlay[name].mtu, name) for name in members if name in self.underlay]
         smallest, host = min(sizes) if sizes else (DEFAULT_UNDERLAY_MTU, "")
         most = smallest - overhead
+        if self._refuse_small_underlays(version, overhead, sizes):
+            return most
+        least = MIN_MTU6 if 6 in self.list_versions() else MIN_MTU
         value = as_integer(self.item.get("mtu", most))
-        if value is None or not MIN_MTU <= value <= MAX_MTU:
-            self.wrong("mtu", f"not an MTU from {MIN_MTU} to {MAX_MTU}", f"Leave it out for {most}")
+        if value is None or not least <= value <= MAX_MTU:
+            why = ", as IPv6 needs" if least == MIN_MTU6 else ""
+            self.wrong("mtu", f"not an MTU from {least} to {MAX_MTU}{why}", f"Leave it out for {most}")
             return most
         if value > most:
             carries = f"the underlay of {host} carries {smallest}"
             problem = f"too large: {carries}, and the tunnel needs {overhead} of it" if overhead else f"too large: {carries}"
             self.wrong("mtu", problem, f"Choose {most} or less (mtu is the overlay's, not the underlay's)")
         return value
+
+    def _refuse_small_underlays(self, version: int, overhead: int, sizes: Sequence[tuple[int, str]]) -> bool:
+        """Whether an underlay has no room for IPv6, inside of the tunnel or outside."""
+        inside, outside = 6 in self.list_versions(), bool(overhead) and version == 6
+        least = MIN_MTU6 + overhead if inside else MIN_MTU6 if outside else 0
+        what = f"IPv6 in network {show_value(self.item.get('name'))}" if inside else "a tunnel over IPv6"
+        small = [(size, name) for size, name in sizes if size < least]
+        for size, name in small:
+            remedy = f"Give the underlay {least} or more, or the network IPv4 alone"
+            self._error(name, "overlay_underlay_mtu", size, f"too small: {what} needs {least}", remedy)
+        return bool(small)
 
     def _read_cidrs(self, form: LeaseForm, has_ipv4: bool) -> tuple[tuple[IPNetwork, ...], tuple[int, ...]]:
         """The networks, IPv4 first, and the lengths of their leases."""
@@ -242,7 +292,7 @@ class Fields:
 
     def _read_families(self) -> dict[int, IPNetwork]:
         """The networks by IP version."""
-        given = as_list(self.item.get("cidr"))
+        given = [value for value in as_list(self.item.get("cidr")) if not is_empty(value)]
         found: dict[int, IPNetwork] = {}
         example = "Write a network such as 10.88.0.0/16, or a pair: [10.88.0.0/16, 'fd00:88::/48']"
         if not given:
@@ -256,8 +306,9 @@ class Fields:
             if cidr.version in found:
                 self.wrong("cidr", f"two IPv{cidr.version} networks; a pair is one of each family", example)
             elif not is_unicast(cidr):
+                private = "10.88.0.0/16" if cidr.version == 4 else "fd00:88::/48"
                 self.wrong(
-                    "cidr", "not a network of unicast addresses", "Choose a private one, such as 10.88.0.0/16", value=value
+                    "cidr", "not a network of unicast addresses", f"Choose a private one, such as {private}", value=value
                 )
             else:
                 found[cidr.version] = cidr

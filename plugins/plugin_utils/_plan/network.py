@@ -174,6 +174,11 @@ class Network(ABC):
         return self.attach.name_bridge(self)
 
     @property
+    def underlay_dev(self) -> str:
+        """The device of each host that its tunnels go by; empty where the kernel chooses."""
+        return ""
+
+    @property
     def docker_name(self) -> str:
         return self.attach.docker_name
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.claims import Claims, Leases
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.clashes import find_clashes, find_overlaps
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.devices import find_own_clashes, find_underlay_clashes
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors, show_value
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Fields, Item, Peers
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     EVERYWHERE,
@@ -28,6 +29,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model impo
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.underlays import read_underlays
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import hint_quotes, is_empty
 
 _EXAMPLE = "Write for example: overlay_networks: [{name: main, cidr: 10.88.0.0/16, vni: 88}]"
 
@@ -68,12 +70,14 @@ def make_plan(
     ordered = sorted(nodes, key=lambda node: node.name)
     if not ordered:
         errors.add(EVERYWHERE, "hosts", None, "the group has no host", "Put the Docker hosts into the group overlay")
+    ordered = [node for node in ordered if _is_host_name(node.name, errors)]
     underlays = read_underlays(ordered, errors)
     # The names of all networks, also of those that are too wrong to be planned.
     names: set[str] = set()
     items = _read_items(backends, networks, ordered, underlays, groups or {}, names, errors)
     find_overlaps(items, underlays, reserved, errors)
     claims = Claims(ordered, recorded or {}, leases_file, names, errors)
+    claims.refuse_unknown()
     planned = Planned()
     made: dict[str, Network] = {}
     for item in items:
@@ -98,7 +102,7 @@ def _read_items(
     if not isinstance(networks, list) or not networks:
         errors.add(EVERYWHERE, "overlay_networks", networks, "a list with at least one network is needed", _EXAMPLE)
         return []
-    found: list[Item] = []
+    found: list[tuple[str, Item]] = []
     for number, given in enumerate(networks):
         where = f"overlay_networks[{number}]"
         if not isinstance(given, dict):
@@ -108,16 +112,27 @@ def _read_items(
         item = Fields(where, given, nodes, underlays, groups, errors.add).read(name, backends)
         if item is None:
             continue
-        for other in found:
+        find_own_clashes(where, item, errors)
+        for _where, other in found:
             find_clashes(where, item, other, errors)
-        found.append(item)
-    return found
+        found.append((where, item))
+    find_underlay_clashes(found, underlays, errors)
+    return [item for _where, item in found]
+
+
+def _is_host_name(name: str, errors: Errors) -> bool:
+    """Whether it can be written down, as in records, messages and reports."""
+    good = bool(name) and name.isprintable()
+    if not good:
+        problem = "not a name that can be written down"
+        errors.add(show_value(name), "inventory_hostname", name, problem, "Rename the host")
+    return good
 
 
 def _read_name(where: str, given: Mapping[str, Any], names: set[str], errors: Errors) -> str:
-    name = given.get("name")
+    name = None if is_empty(given.get("name")) else given["name"]
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
-        problem = "not a name of at most 32 letters, digits, _ and -"
+        problem = f"not a name of at most 32 letters, digits, _ and -{hint_quotes(name)}"
         errors.add(EVERYWHERE, f"{where}.name", name, problem, "Name the network, for example main")
         name = where
     elif name in names:

@@ -13,6 +13,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields imp
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     IPAddress,
+    IPNetwork,
     Node,
     Underlay,
 )
@@ -21,7 +22,11 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values imp
     as_integer,
     as_list,
     as_network,
+    find_special,
+    find_unusable,
+    hint_quotes,
     is_device,
+    is_empty,
 )
 
 # What the smallest overlay needs over the smallest tunnel: vxlan over IPv4.
@@ -36,18 +41,18 @@ def read_underlays(nodes: Sequence[Node], errors: Errors) -> dict[str, Underlay]
     for node in nodes:
         addresses, subnets = _read_addresses(node, owner, errors)
         subnets.update(_read_subnets(node, addresses, errors))
-        mtu = as_integer(node.underlay_mtu)
+        mtu = DEFAULT_UNDERLAY_MTU if is_empty(node.underlay_mtu) else as_integer(node.underlay_mtu)
         if mtu is None or not _LEAST_MTU <= mtu <= MAX_MTU:
             remedy = "Set it to the MTU of the host's underlay device"
             errors.add(node.name, _MTU, node.underlay_mtu, f"not an MTU from {_LEAST_MTU} to {MAX_MTU}", remedy)
             mtu = DEFAULT_UNDERLAY_MTU
-        dev = node.underlay_dev or ""
-        if dev and not is_device(dev):
-            problem = "not a device name of at most 15 characters"
+        dev = "" if is_empty(node.underlay_dev) else node.underlay_dev
+        if not is_empty(dev) and not is_device(dev):
+            problem = f"not a device name of at most 15 characters{hint_quotes(dev)}"
             errors.add(node.name, "overlay_underlay_dev", dev, problem, "Name the host's underlay device, such as eth0")
             dev = ""
         if addresses:
-            found[node.name] = Underlay(addresses, subnets, mtu, dev)
+            found[node.name] = Underlay(addresses, subnets, mtu, str(dev))
     return found
 
 
@@ -57,20 +62,21 @@ def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[
     variable = "overlay_underlay_ip"
     found: dict[int, str] = {}
     subnets: dict[int, str] = {}
-    values = [value for value in as_list(node.underlay_ip) if value]
+    values = [value for value in as_list(node.underlay_ip) if not is_empty(value)]
     if not values:
         errors.add(node.name, variable, node.underlay_ip, "no underlay address is known", remedy)
     for value in values:
-        text, slash, _length = str(value).partition("/")
-        address = as_address(text)
-        subnet = as_network(str(value))[0] if slash else None
+        slash = isinstance(value, str) and "/" in value
+        subnet = as_network(value)[0] if slash else None
+        address = as_address(value.partition("/")[0]) if slash else as_address(value)
         if address is None or slash and subnet is None:
-            errors.add(node.name, variable, value, "not an IP address (names are not resolved)", remedy)
+            problem = f"not an IP address (names are not resolved){hint_quotes(value)}"
+            errors.add(node.name, variable, value, problem, remedy)
         elif address.version in found:
             problem = f"two IPv{address.version} addresses; a list is one of each family"
-            errors.add(node.name, variable, str(node.underlay_ip), problem, remedy)
-        elif _is_useless(address):
-            errors.add(node.name, variable, value, "not an address of a single other host", remedy)
+            errors.add(node.name, variable, node.underlay_ip, problem, remedy)
+        elif kind := _find_useless(address, subnet):
+            errors.add(node.name, variable, value, f"not an address of a single other host: {kind}", remedy)
         elif str(address) in owner:
             problem = f"{owner[str(address)]} has the same underlay address"
             errors.add(node.name, variable, value, problem, "Give each host its own")
@@ -82,24 +88,31 @@ def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[
     return found, subnets
 
 
-def _is_useless(address: IPAddress) -> bool:
-    """Whether no single other host can have it."""
-    if address.version == 6:
-        return bool(address.is_multicast() or address.is_loopback() or address.value == 0 or address.is_link_local())
-    return bool(address.is_multicast() or address.is_loopback() or address.value in (0, 2**32 - 1) or address.is_reserved())
+def _find_useless(address: IPAddress, subnet: IPNetwork | None) -> str:
+    """Why no single other host can have it; empty where one can."""
+    if subnet is not None and int(address) in find_unusable(subnet):
+        return f"the {'first' if int(address) == subnet.first else 'broadcast'} address of {subnet.cidr}"
+    return find_special(address, address)
 
 
 def _read_subnets(node: Node, addresses: Mapping[int, str], errors: Errors) -> dict[int, str]:
     """The subnets of its addresses that it says itself, by IP version."""
     found: dict[int, str] = {}
+    variable = "overlay_underlay_subnet"
     for value in as_list(node.underlay_subnet):
-        subnet, problem = as_network(str(value))
+        if is_empty(value):
+            continue
+        subnet, problem = as_network(value)
+        example = "fd65::/64" if isinstance(value, str) and ":" in value else "192.168.65.0/24"
+        remedy = f"Write the network that the host's underlay address is in, such as {example}"
         if subnet is None or problem:
-            remedy = "Write the network that the host's underlay address is in, such as 192.168.65.0/24"
-            errors.add(node.name, "overlay_underlay_subnet", value, problem, remedy)
+            errors.add(node.name, variable, value, problem, remedy)
+        elif subnet.version in found:
+            problem = f"two IPv{subnet.version} networks; a list is one of each family"
+            errors.add(node.name, variable, node.underlay_subnet, problem, remedy)
         elif subnet.version in addresses and addresses[subnet.version] not in subnet:
             problem = f"the host's underlay address {addresses[subnet.version]} is not in it"
-            errors.add(node.name, "overlay_underlay_subnet", value, problem, "Correct one of the two")
+            errors.add(node.name, variable, value, problem, "Correct one of the two")
         else:
             found[subnet.version] = str(subnet)
     return found
