@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, KeysView, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import yaml
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail
 from ansible.inventory.manager import IGNORED
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _inventory
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases, plan_file, records
+from ansible_collections.agentless.overlay.plugins.plugin_utils._inventory import HostValues
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases, options, places, plan_file, records
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
@@ -31,6 +32,8 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner im
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun
 
 _ROLES = os.path.join(os.path.dirname(__file__), "..", "..", "roles")
+# What the plan itself needs of the whole fleet, and what it is where nobody has it.
+_FLEET: dict[str, Any] = {"overlay_networks": None, "overlay_reserved_cidrs": []}
 
 
 class ActionModule(ActionBase):
@@ -41,74 +44,75 @@ class ActionModule(ActionBase):
     _requires_connection = False
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
+        result: dict[str, Any] = {**super().run(tmp, task_vars), "warnings": []}
         if NETADDR_IMPORT_ERROR is not None:
-            raise AnsibleActionFail(
-                "The planner needs netaddr on the controller (pip: netaddr; Debian, Fedora: python3-netaddr)"
-            ) from NETADDR_IMPORT_ERROR
+            problem = "The planner needs netaddr on the controller (pip: netaddr; Debian, Fedora: python3-netaddr)"
+            return {**result, "failed": True, "msg": problem}
         spec = {
             "group": {"type": "str", "default": "overlay"},
-            "roles": {"type": "list", "elements": "str", "default": []},
+            "roles": {"type": "list", "elements": "str", "choices": _list_roles()},
             "write": {"type": "bool", "default": False},
         }
         _validation, arguments = self.validate_argument_spec(spec)
         variables = task_vars or {}
+        errors: list[PlanError] = []
         names = list(variables["groups"].get(arguments["group"], []))
-        hostvars = {name: _Values(variables["hostvars"], name) for name in names}
+        hostvars = {name: HostValues(variables["hostvars"], name, errors) for name in names}
         try:
-            place = self._place(names, hostvars, variables)
-            file = self._plan_path(names, hostvars, arguments["write"])
-            warnings = self._taken_for_inventories({"overlay_leases": place.path, "overlay_plan_file": file}, variables)
-            if warnings:
-                result["warnings"] = warnings
-            return self._plan(result, arguments, variables, hostvars, place, file)
+            self._plan(result, arguments, variables, hostvars, errors)
         except (leases.LeaseFileError, plan_file.PlanFileError) as error:
-            # The message is all that there is to say.
-            raise AnsibleActionFail(f"{error}. No host was touched.") from None
+            # As a result: of an exception Ansible 2.19 tells what it was raised from too, and so all twice.
+            result.update(failed=True, msg=f"{error}. No host was touched.")
+        return self._hide(result, hostvars)
 
     def _plan(
         self,
         result: dict[str, Any],
         arguments: Mapping[str, Any],
         variables: Mapping[str, Any],
-        hostvars: Mapping[str, _Values],
-        place: records.Place,
-        file: str,
-    ) -> dict[str, Any]:
-        names = list(hostvars)
-        errors: list[PlanError] = self._find_wrong_options(arguments["roles"], hostvars)
-        nodes = [self._node(name, hostvars[name]) for name in names]
-        fleet = {
-            variable: self._same_everywhere(variable, names, hostvars, default, errors)
-            for variable, default in (("overlay_networks", None), ("overlay_reserved_cidrs", []))
-        }
+        hostvars: Mapping[str, HostValues],
+        errors: list[PlanError],
+    ) -> None:
+        given = _find_path("overlay_leases", hostvars, errors)
+        file = _find_path("overlay_plan_file", hostvars, errors)
+        if arguments["write"] and not file:
+            remedy = f"Set it, for example to group_vars/{records.FOLDER}/plan.json"
+            errors.append(PlanError(EVERYWHERE, "overlay_plan_file", "not set", "there is no place for the plan", remedy))
+        result["warnings"] += self._check_options(arguments["roles"], hostvars, errors)
+        nodes = [self._node(name, values) for name, values in hostvars.items()]
+        fleet = {variable: _find_value(variable, hostvars, default, errors) for variable, default in _FLEET.items()}
+        inventory = _look_at_inventory(variables, hostvars)
+        place = places.choose_place(given, inventory, self._task.check_mode)
+        if file:
+            inventory.refuse_hiding("overlay_plan_file", file)
+        result["warnings"] += inventory.refuse_inventories({"overlay_leases": place.path, "overlay_plan_file": file})
         made_from: dict[str, Any] = {"fleet": fleet, "nodes": nodes}
         if file and not arguments["write"]:
-            return self._from_file(result, file, errors, made_from)
-        shown = os.path.relpath(place.path) if place.path else "overlay_leases"
+            self._use_file(result, file, place, errors, made_from)
+            return
 
         def plan(found: records.Found) -> Planned:
+            shown = os.path.relpath(place.path) if place.path else "overlay_leases"
             reserved = fleet["overlay_reserved_cidrs"]
             made = make_plan(BACKENDS, fleet["overlay_networks"], nodes, found.records, reserved, shown, variables["groups"])
-            made.errors = sorted(set(made.errors + errors))
+            made.errors = _leave_out_consequences(made.errors, errors) + errors
             return made
 
-        made, diffs = self._on_record(place, plan)
+        found, made, diffs = self._record(place, plan)
         if made.errors:
-            return self._refuse(result, made.errors)
+            _refuse(result, made.errors)
+            return
         moved = bool(place.former) and any(diff["before_header"] == place.former for diff in diffs)
-        if told := records.describe_move(place, moved, self._task.check_mode):
-            result.setdefault("warnings", []).extend(told)
+        result["warnings"] += records.describe_move(place, moved, self._task.check_mode)
         if arguments["write"]:
-            diffs += self._keep_plan(
-                file, plan_file.render_plan(made.plan.to_plain(), plan_file.make_fingerprints(**made_from))
-            )
+            marks = plan_file.make_fingerprints(**made_from, records={**found.records, **made.leases})
+            diffs += self._keep_plan(file, plan_file.render_plan(made.plan.to_plain(), marks))
         result.update(changed=bool(diffs), new_leases=leases.list_lease_lines(made.new), diff=diffs)
-        return self._return_plan(result, made.plan)
+        _return_plan(result, made.plan)
 
-    def _on_record(
+    def _record(
         self, place: records.Place, plan: Callable[[records.Found], Planned]
-    ) -> tuple[Planned, list[dict[str, str]]]:
+    ) -> tuple[records.Found, Planned, list[dict[str, str]]]:
         """The plan, with the leases that it gives on record where this is no check, and what that changes."""
 
         def look() -> tuple[records.Found, Planned, list[dict[str, str]]]:
@@ -119,7 +123,7 @@ class ActionModule(ActionBase):
 
         found, made, diffs = look()
         if self._task.check_mode or made.errors or not diffs:
-            return made, diffs
+            return found, made, diffs
         if not place.path:
             raise leases.LeaseFileError(
                 "there is no place to record new leases: the inventory is not a file. Set overlay_leases to a path"
@@ -129,7 +133,7 @@ class ActionModule(ActionBase):
             found, made, diffs = look()
             if diffs and not made.errors:
                 records.write_records(place, {**found.records, **made.leases})
-        return made, diffs
+        return found, made, diffs
 
     def _keep_plan(self, file: str, after: str) -> list[dict[str, str]]:
         """Keep the plan in its file; gives what that changes."""
@@ -140,48 +144,56 @@ class ActionModule(ActionBase):
             plan_file.write_plan(file, after)
         return [_make_diff(file, before, after)]
 
-    def _from_file(
-        self, result: dict[str, Any], file: str, errors: list[PlanError], made_from: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    @staticmethod
+    def _use_file(
+        result: dict[str, Any],
+        file: str,
+        place: records.Place,
+        errors: list[PlanError],
+        made_from: Mapping[str, Any],
+    ) -> None:
         """The plan that was made before."""
-        plan, stale = plan_file.use_plan_file(file, os.path.relpath(file), BACKENDS, **made_from)
+        kept = place.moves or bool(place.path) and os.path.exists(place.path)
+        recorded = records.read_records(place).records if kept else None
+        plan, stale = plan_file.use_plan_file(file, os.path.relpath(file), BACKENDS, **made_from, records=recorded)
         if errors or stale:
-            return self._refuse(result, sorted({*errors, *stale}))
+            _refuse(result, [*errors, *stale])
+            return
         result.update(changed=False, new_leases=[])
-        return self._return_plan(result, plan)
+        _return_plan(result, plan)
 
     @staticmethod
-    def _return_plan(result: dict[str, Any], plan: Plan) -> dict[str, Any]:
-        # A plan of thousands of hosts is not for the terminal; the diff is.
-        result.update(plan=plan.to_plain(), static=plan.list_asking(), _ansible_verbose_override=True)
-        return result
-
-    @staticmethod
-    def _refuse(result: dict[str, Any], errors: list[PlanError]) -> dict[str, Any]:
-        lines = "\n".join(f"  {number}. {error}" for number, error in enumerate(errors, 1))
-        result.update(failed=True, msg=f"The inventory has {count_noun(len(errors), 'error')}; no host was touched.\n{lines}")
-        return result
-
-    @staticmethod
-    def _find_wrong_options(roles: list[str], hostvars: Mapping[str, Any]) -> list[PlanError]:
-        """What the argument specs of roles refuse, of all hosts at once; a value that many hosts have is looked at once."""
-        options: dict[str, Any] = {}
-        for role in roles:
-            with open(os.path.join(_ROLES, role, "meta", "argument_specs.yml"), encoding="utf-8") as handle:
-                options.update(yaml.safe_load(handle)["argument_specs"]["main"]["options"])
-        errors = []
-        known: dict[tuple[str, str], list[str]] = {}
+    def _check_options(roles: list[str] | None, hostvars: Mapping[str, HostValues], errors: list[PlanError]) -> list[str]:
+        """What is wrong with the variables of roles, of all hosts at once, is added to the errors; gives warnings."""
+        specs = {role: _read_specs(role) for role in _list_roles()}
+        every = options.list_options(specs)
+        known = options.list_options({role: specs[role] for role in roles or specs})
+        found: dict[tuple[str, str], str] = {}
         for name, values in hostvars.items():
-            for variable in options.keys() & values.keys():
+            for variable in known.keys() & values.list_names():
+                if known[variable].role != "plan" and values.lacks_facts(variable):
+                    # Of no use for the plan, and known when the role runs.
+                    continue
                 value = values[variable]
-                told = known.get((variable, repr(value)))
-                if told is None:
-                    checked = {key: entry for key, entry in options[variable].items() if key != "description"}
-                    validator = ArgumentSpecValidator({variable: checked})
-                    told = known[variable, repr(value)] = validator.validate({variable: value}).error_messages
-                remedy = "See ansible-doc -t role agentless.overlay." + next(iter(roles))
-                errors += [PlanError(name, variable, str(value), message, remedy) for message in told]
-        return errors
+                key = (variable, repr(value))
+                if key not in found:
+                    found[key] = options.check_value(variable, known[variable], value, _accepts)
+                if found[key]:
+                    errors.append(PlanError(name, variable, _show(value), found[key], known[variable].remedy))
+        for variable in options.FLEET:
+            readable = {name: values for name, values in hostvars.items() if not values.lacks_facts(variable)}
+            _find_value(variable, readable, every[variable].spec.get("default"), errors)
+        own: Any = next((values[options.OWN] for values in hostvars.values() if options.OWN in values.list_names()), [])
+        misspelt, others = options.find_misspelt(
+            {name: values.list_names() for name, values in hostvars.items()},
+            every,
+            own.split(",") if isinstance(own, str) else own if isinstance(own, list) else [],
+            lambda name, variable: hostvars[name].show(variable),
+        )
+        errors.extend(misspelt)
+        if not others:
+            return []
+        return [f"No role of agentless.overlay has these variables; list your own in {options.OWN}: {', '.join(others)}"]
 
     @staticmethod
     def _node(name: str, variables: Any) -> Node:
@@ -200,148 +212,98 @@ class ActionModule(ActionBase):
         )
 
     @staticmethod
-    def _same_everywhere(variable: str, names: list[str], hostvars: Any, default: Any, errors: list[PlanError]) -> Any:
-        """A variable of the whole fleet; a host that has it otherwise would silently differ."""
-        values = [(name, hostvars[name].get(variable, default)) for name in names]
-        if not values:
-            return default
-        first, expected = values[0]
-        for name, value in values[1:]:
-            if value is not expected and value != expected:
-                errors.append(
-                    PlanError(
-                        name,
-                        variable,
-                        str(value),
-                        f"differs from what {first} has",
-                        "Set it once for all, in group_vars of the group overlay",
-                    )
-                )
-        return expected
-
-    def _place(self, names: list[str], hostvars: Mapping[str, _Values], variables: Mapping[str, Any]) -> records.Place:
-        """Where leases are recorded; refused where Ansible would not read all of the inventory for it, or does not."""
-        given = self._path("overlay_leases", names, hostvars)
-        folders = sorted({_find_inventory(hostvars[name]) for name in names} - {""})
-        if len(folders) > 1 and not given:
-            raise leases.LeaseFileError(
-                f"The hosts come from several inventories ({', '.join(folders)}). Set overlay_leases to the one file "
-                f"where leases of {EVERYWHERE} are recorded"
+    def _hide(result: dict[str, Any], hostvars: Mapping[str, HostValues]) -> dict[str, Any]:
+        """The result without what is vaulted, in what is shown of it."""
+        if not result["warnings"]:
+            del result["warnings"]
+        if not result.get("diff") and not result.get("failed"):
+            return result
+        secrets: set[str] = set()
+        for values in hostvars.values():
+            secrets |= values.list_secrets(
+                name for name in values.list_names() if name.startswith(options.PREFIX) or name == "ansible_host"
             )
-        places = list(map(records.choose_default_place, folders))
-        if given:
-            # Before a hurt inventory: what is told of that may have the user remove the folder.
-            records.refuse_unused(given, places)
-        for place in places:
-            self._heal(place, given)
-        if given:
-            self._refuse_hiding("overlay_leases", given)
-            return records.Place(given)
-        place = records.keep_shared(places[0]) if places else records.Place("")
-        # No former file beside it: what is shared stays where it is.
-        if place.former and records.FOLDER in variables["groups"]:
-            raise leases.LeaseFileError(
-                f"The inventory has a group {records.FOLDER}, and leases would be recorded among its variables. "
-                "Set overlay_leases to another file"
-            )
-        return place
-
-    def _heal(self, place: records.Place, given: str) -> None:
-        """Refuse an inventory that Ansible does not read all of, after what earlier versions did to it was undone."""
-        hidden, others = records.find_hurt(place, C.YAML_FILENAME_EXTENSIONS)
-        if hidden is None:
-            return
-        if others or given:
-            what = f", which holds {', '.join(others)}" if others else ""
-            raise leases.LeaseFileError(f"{hidden}{what}. Move the variables into that folder, or remove one of the two")
-        again = f"Run again: the variables in {' and '.join(hidden.files)} were not read in this run"
-        if self._task.check_mode:
-            raise leases.LeaseFileError(
-                f"{hidden}, in which earlier versions recorded leases. A run that is no check moves them to {place.path} and "
-                f"removes the folder. {again}"
-            )
-        records.mend_hurt(place)
-        raise leases.LeaseFileError(
-            f"{hidden}, in which earlier versions recorded leases. They are in {place.path} now, the folder is gone. {again}"
-        )
-
-    @classmethod
-    def _plan_path(cls, names: list[str], hostvars: Mapping[str, _Values], write: bool) -> str:
-        file = cls._path("overlay_plan_file", names, hostvars)
-        if write and not file:
-            raise AnsibleActionFail("overlay_plan_file is not set: it says where the plan is to be written")
-        if file:
-            cls._refuse_hiding("overlay_plan_file", file)
-        return file
-
-    @staticmethod
-    def _refuse_hiding(variable: str, path: str) -> None:
-        hidden = records.find_hidden(path, C.YAML_FILENAME_EXTENSIONS)
-        if hidden is not None:
-            raise leases.LeaseFileError(
-                f"{variable} = {path}: {hidden}. Choose another place, such as "
-                f"group_vars/{records.FOLDER}/{os.path.basename(path)}"
-            )
-
-    @staticmethod
-    def _taken_for_inventories(paths: Mapping[str, str], variables: Mapping[str, Any]) -> list[str]:
-        """Warnings of files that Ansible reads as inventories where the inventory is a folder."""
-        sources = [str(source) for source in variables.get("ansible_inventory_sources") or []]
-        return [
-            f"{variable} = {path}: Ansible takes each file in the folder {source} for an inventory, and this one too. "
-            f"Choose another place, such as group_vars/{records.FOLDER}/{os.path.basename(path)}"
-            for variable, path in paths.items()
-            if path and (source := records.find_source(path, sources, IGNORED))
-        ]
-
-    @staticmethod
-    def _path(variable: str, names: list[str], hostvars: Any) -> str:
-        """The path that a variable gives, which begins at the inventory; empty where no host has it."""
-        for name in names:
-            given = hostvars[name].get(variable)
-            if given:
-                base = _find_inventory(hostvars[name]) or os.getcwd()
-                return os.path.abspath(os.path.join(base, os.path.expanduser(str(given))))
-        return ""
+        if "msg" in result:
+            result["msg"] = _inventory.hide_secrets(result["msg"], secrets)
+        for diff in result.get("diff", []):
+            diff.update({side: _inventory.hide_secrets(diff[side], secrets) for side in ("before", "after")})
+        return result
 
 
-class _Values:
-    """A host's variables, put together once: Ansible does it each time that it is asked for one.
-
-    What holds no template is not sent through its engine, which takes longer than all else that is done for a host.
-    """
-
-    def __init__(self, hostvars: Any, name: str) -> None:
-        self._hostvars, self._name = hostvars, name
-        self._raw: Mapping[str, Any] = hostvars.raw_get(name)
-
-    def keys(self) -> KeysView[str]:
-        """The names of all."""
-        return self._raw.keys()
-
-    def __getitem__(self, variable: str) -> Any:
-        value = self._raw[variable]
-        return value if _is_scalar(value) else self._hostvars[self._name][variable]
-
-    def get(self, variable: str, default: Any = None) -> Any:
-        """One, or what is given for one that there is not."""
-        return self[variable] if variable in self._raw else default
+def _refuse(result: dict[str, Any], errors: list[PlanError]) -> None:
+    shared = options.join_shared(errors)
+    lines = "\n".join(f"  {number}. {error}" for number, error in enumerate(shared, 1))
+    result.update(failed=True, msg=f"The inventory has {count_noun(len(shared), 'error')}; no host was touched.\n{lines}")
 
 
-def _find_inventory(values: _Values) -> str:
+def _return_plan(result: dict[str, Any], plan: Plan) -> None:
+    # A plan of thousands of hosts is not for the terminal; the diff is.
+    result.update(plan=plan.to_plain(), static=plan.list_asking(), _ansible_verbose_override=True)
+
+
+def _leave_out_consequences(errors: list[PlanError], unread: list[PlanError]) -> list[PlanError]:
+    """The planner's errors without those of values that could not be read: these are told as such."""
+    texts = {error.value for error in unread if error.value == _inventory.VAULTED or "{{" in error.value or "{%" in error.value}
+    return [error for error in errors if not any(text in error.value for text in texts)]
+
+
+def _list_roles() -> list[str]:
+    return sorted(role for role in os.listdir(_ROLES) if os.path.exists(_find_specs(role)))
+
+
+def _find_specs(role: str) -> str:
+    return os.path.join(_ROLES, role, "meta", "argument_specs.yml")
+
+
+def _read_specs(role: str) -> dict[str, Any]:
+    with open(_find_specs(role), encoding="utf-8") as handle:
+        specs: dict[str, Any] = yaml_load(handle)["argument_specs"]
+    return specs
+
+
+def _accepts(name: str, spec: Mapping[str, Any], value: Any) -> bool:
+    checked = {key: entry for key, entry in spec.items() if key in ("type", "elements", "choices")}
+    return not ArgumentSpecValidator({name: checked}).validate({name: value}).error_messages
+
+
+def _find_value(variable: str, hostvars: Mapping[str, HostValues], default: Any, errors: list[PlanError]) -> Any:
+    """A variable of the whole fleet; a host that has it otherwise would silently differ."""
+    values = {name: one.get(variable, default) for name, one in hostvars.items()}
+    value, differing = options.find_differing(variable, values, _show)
+    errors.extend(differing)
+    return value if hostvars else default
+
+
+def _find_path(variable: str, hostvars: Mapping[str, HostValues], errors: list[PlanError]) -> str:
+    """The path that a variable gives, which begins at the inventory; empty where no host has it."""
+    found = {}
+    for name, values in hostvars.items():
+        given = values.get(variable)
+        base = _find_folder(values) or os.getcwd()
+        found[name] = os.path.abspath(os.path.join(base, os.path.expanduser(str(given)))) if given else None
+    path, differing = options.find_differing(variable, found)
+    errors.extend(differing)
+    return path or ""
+
+
+def _find_folder(values: HostValues) -> str:
     """The folder of a host's inventory; empty where the inventory is no file, of which Ansible 2.19 says None in words."""
     folder = str(values.get("inventory_dir") or "")
     return folder if os.path.isdir(folder) else ""
 
 
-def _is_scalar(value: Any) -> bool:
-    if isinstance(value, str):
-        return "{" not in value
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_scalar, value))
-    if isinstance(value, dict):
-        return all(map(_is_scalar, value)) and all(map(_is_scalar, value.values()))
-    return value is None or isinstance(value, (bool, int, float))
+def _look_at_inventory(variables: Mapping[str, Any], hostvars: Mapping[str, HostValues]) -> places.Inventory:
+    return places.Inventory(
+        folders=sorted({_find_folder(values) for values in hostvars.values()} - {""}),
+        sources=[str(source) for source in variables.get("ansible_inventory_sources") or []],
+        groups=variables["groups"],
+        extensions=C.YAML_FILENAME_EXTENSIONS,
+        ignored=IGNORED,
+    )
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else repr(value) if isinstance(value, str) else str(value)
 
 
 def _make_diff(path: str, before: str, after: str) -> dict[str, str]:

@@ -28,11 +28,9 @@ options:
     default: overlay
   roles:
     description:
-      - Roles of this collection whose variables are checked too, of all hosts of the group at once, in place of a check by each
-        role on each host.
+      - Roles of this collection whose variables are checked too, of all hosts of the group at once; by default all roles.
     type: list
     elements: str
-    default: []
   write:
     description:
       - Whether to write the plan into the file that the variable C(overlay_plan_file) names. Without it a plan in that file is

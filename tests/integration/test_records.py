@@ -10,65 +10,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from labs import BIN, ROOT, Lab, Played, run
-
-NETWORKS = [{"name": "main", "cidr": "10.88.0.0/16", "vni": 88, "attach": "host"}]
-FORMER = "group_vars/overlay/leases.yml"
-NOW = "group_vars/agentless_overlay/leases.yml"
-
-
-class Fresh(Lab):
-    """An inventory as most are: variables of the group in group_vars/overlay.yml. No host has a pinned lease."""
-
-    networks = NETWORKS
-
-    def __init__(self, inventory: Path) -> None:
-        super().__init__(inventory, docker=False)
-        self.hosts = {f"web{number}": {"ansible_host": f"192.168.65.{number + 10}"} for number in (1, 2)}
-        self.variables = inventory / "group_vars/overlay.yml"
-
-    def write_inventory(self, **variables: Any) -> None:
-        values = {"overlay_networks": self.networks, "overlay_docker_restart": "never", **self.connection(), **variables}
-        self.write("group_vars/overlay.yml", yaml.safe_dump(values))
-        self.write("hosts.yml", yaml.safe_dump({"all": {"children": {"overlay": {"hosts": self.hosts}}}}))
-
-    def write(self, name: str, text: str) -> Path:
-        path = self.inventory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def plan(self, *args: str) -> Played:
-        """What has no tag plans, and no more."""
-        return self.play("--tags", "none", "--diff", *args)
-
-    def planned(self, *args: str) -> Played:
-        played = self.plan(*args)
-        assert played.code == 0, played.output
-        return played
-
-    def seen(self) -> Any:
-        """What Ansible reads of a host's variables."""
-        said = run(str(BIN / "ansible-inventory"), "-i", str(self.inventory), "--host", "web1").stdout
-        return {name: value for name, value in json.loads(said).items() if name != "overlay_lease_records"}
-
-    def link_variables(self, target: str) -> None:
-        """Have the folder of the group's variables as a link, and nothing that it hides."""
-        self.variables.unlink()
-        (self.inventory / "group_vars/overlay").symlink_to(target)
-
-    def files(self) -> dict[str, str]:
-        """All but locks."""
-        paths = [path for path in self.inventory.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
-        return {str(path.relative_to(self.inventory)): path.read_text() for path in paths}
-
-    def leases(self, name: str = NOW) -> dict[str, str]:
-        found: dict[str, str] = yaml.safe_load((self.inventory / name).read_text())["overlay_lease_records"]["main"]
-        return found
+from inventories import FORMER, NETWORKS, NOW, Fresh, records
+from labs import BIN, ROOT, Played, run
 
 
 @pytest.fixture
@@ -86,10 +32,6 @@ def up(tmp_path: Path) -> Iterator[Fresh]:
         yield lab
     finally:
         lab.down()
-
-
-def records(**nodes: str) -> str:
-    return yaml.safe_dump({"overlay_lease_records": {"main": nodes}})
 
 
 def test_the_second_run_reads_what_the_first_did(up: Fresh) -> None:
@@ -232,10 +174,18 @@ def test_a_record_that_is_a_link(fresh: Fresh) -> None:
     assert set(yaml.safe_load(real.read_text())["overlay_lease_records"]["main"]) == {"web1", "web2"}
 
 
-def test_a_record_that_ansible_takes_for_an_inventory_is_told(fresh: Fresh) -> None:
-    for path, taken in (("leases.yml", True), (NOW, False), ("../leases.yml", False)):
-        told = fresh.planned("--check", "-e", f"overlay_leases={path}")
-        assert ("this one too. Choose another place" in told.text) is taken, path
+def test_a_record_that_ansible_takes_for_an_inventory_is_not_begun(fresh: Fresh) -> None:
+    """As an example of earlier versions had it; one that is there already goes on, with a warning."""
+    taken = "this one too. Choose another place, such as group_vars/agentless_overlay/"
+    for name, variable in (("leases.yml", "overlay_leases"), ("plan.json", "overlay_plan_file")):
+        refused = fresh.play("-e", f"{variable}={name}", playbook="playbooks/plan.yml")
+        assert refused.code == 2 and f"{taken}{name}. No host was touched" in refused.text
+        assert not (fresh.inventory / name).exists() and not (fresh.inventory / NOW).exists()
+    for path in (NOW, "../leases.yml"):
+        assert taken not in fresh.planned("--check", "-e", f"overlay_leases={path}").text
+    fresh.write("leases.yml", records(web1="10.88.7.0/24"))
+    assert taken.replace(" ", "") in fresh.planned("-e", "overlay_leases=leases.yml").text.replace(" ", "")
+    assert set(fresh.leases("leases.yml")) == {"web1", "web2"}
 
 
 @pytest.mark.parametrize("owned", [False, True])
@@ -302,8 +252,8 @@ def test_a_file_without_records_does_not_keep_from_choosing_a_place(fresh: Fresh
     shutil.move(fresh.variables, fresh.write("group_vars/overlay/main.yml", ""))
     fresh.write(NOW, "overlay_lease_records: {main: {}}\n")
     fresh.write(FORMER, "overlay_verify: never\n")
-    fresh.planned("-e", "overlay_leases=records/leases.yml")
-    assert set(fresh.leases("records/leases.yml")) == {"web1", "web2"}
+    fresh.planned("-e", "overlay_leases=.records/leases.yml")
+    assert set(fresh.leases(".records/leases.yml")) == {"web1", "web2"}
 
 
 def test_records_in_an_inventory_that_nobody_can_write_are_used(fresh: Fresh) -> None:
@@ -325,7 +275,7 @@ def test_records_in_an_inventory_that_nobody_can_write_are_used(fresh: Fresh) ->
     fresh.hosts["web3"] = {"ansible_host": "192.168.65.13"}
     fresh.write("hosts.yml", yaml.safe_dump({"all": {"children": {"overlay": {"hosts": fresh.hosts}}}}))
     stopped = play()
-    assert stopped.code == 2 and "leases cannot be recorded: [Errno 30]" in stopped.text
+    assert stopped.code == 2 and "leases cannot be recorded: Read-only file system" in stopped.text
     assert {**fresh.files(), "hosts.yml": files["hosts.yml"]} == files
 
 

@@ -21,6 +21,7 @@ FLEET: dict[str, Any] = {
     "overlay_networks": [{"name": "demo", "cidr": "10.88.0.0/16", "vni": 88, "members": "web"}],
     "overlay_reserved_cidrs": [],
 }
+RECORDS = {"demo": {"h3": "10.88.33.0/24", "gone": "10.88.99.0/24"}}
 NODES = [
     Node(f"h{number}", f"192.168.65.{number}", subnet=f"10.88.{number}.0/24", groups=("overlay", "web", f"rack{number}"))
     for number in (1, 2, 3, 4)
@@ -33,12 +34,13 @@ def file(tmp_path: Path) -> str:
     made = make_plan(BACKENDS, FLEET["overlay_networks"], NODES, groups=groups)
     assert made.errors == []
     path = tmp_path / "plan.json"
-    plan_file.write_plan(str(path), plan_file.render_plan(made.plan.to_plain(), plan_file.make_fingerprints(FLEET, NODES)))
+    marks = plan_file.make_fingerprints(FLEET, NODES, RECORDS)
+    plan_file.write_plan(str(path), plan_file.render_plan(made.plan.to_plain(), marks))
     return str(path)
 
 
 def problems(file: str, nodes: list[Node], **fleet: Any) -> list[str]:
-    plan, errors = plan_file.use_plan_file(file, "plan.json", BACKENDS, {**FLEET, **fleet}, nodes)
+    plan, errors = plan_file.use_plan_file(file, "plan.json", BACKENDS, {**FLEET, **fleet}, nodes, None)
     assert set(plan.networks["demo"].members) == {"h1", "h2", "h3", "h4"}
     return [f"{error.host}: {error.problem}" for error in errors]
 
@@ -75,21 +77,21 @@ def test_networks_and_new_hosts_count(file: str) -> None:
 
 def test_what_is_no_plan_is_never_used(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    assert [error.problem for error in plan_file.use_plan_file(str(path), "plan.json", BACKENDS, FLEET, NODES)[1]] == [
+    assert [error.problem for error in plan_file.use_plan_file(str(path), "plan.json", BACKENDS, FLEET, NODES, None)[1]] == [
         "there is no such file"
     ]
     for text in (
         "{}",
         "[]",
         "no",
-        '{"format": 2, "plan": {}, "made_from": {"fleet": 1}}',
+        '{"format": 3, "plan": {}, "made_from": {"fleet": 1}}',
         '{"plan": 1, "made_from": {"fleet": 1, "nodes": {}}}',
         # As a version before typed plans wrote it.
         '{"plan": {"networks": {"n": {"backend": "vxlan", "nodes": {}}}}, "made_from": {"fleet": 1, "nodes": {}}}',
-        '{"format": 2, "plan": {"networks": {"n": {"backend": "else"}}}, "made_from": {"fleet": 1, "nodes": {}}}',
+        '{"format": 3, "plan": {"networks": {"n": {"backend": "else"}}}, "made_from": {"fleet": 1, "nodes": {}}}',
     ):
         path.write_text(text)
         with pytest.raises(plan_file.PlanFileError, match=r"is not a plan .* Run playbooks/plan.yml"):
-            plan_file.use_plan_file(str(path), "plan.json", BACKENDS, FLEET, NODES)
+            plan_file.use_plan_file(str(path), "plan.json", BACKENDS, FLEET, NODES, None)
     with pytest.raises(plan_file.PlanFileError, match="cannot be written"):
         plan_file.write_plan("/proc/none/plan.json", "x")

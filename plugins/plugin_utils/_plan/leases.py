@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import yaml
-
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.lease_lines import dump_yaml, insert_lines
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import name_reason, replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.texts import TextError, decode_text, parse_yaml
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_list
 
 VARIABLE = "overlay_lease_records"
@@ -44,7 +44,7 @@ def lock_leases(path: str) -> Iterator[None]:
         os.makedirs(folder, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {name_reason(error)}") from None
     try:
         deadline = time.monotonic() + _WAIT
         while True:
@@ -65,37 +65,65 @@ def read_leases(path: str) -> dict[str, dict[str, Any]]:
 
     A file with anything else in it is refused: it is written as a whole, which would lose that.
     """
-    data = _load_yaml(path)
+    data = _parse_record(path, read_record_text(path))
+    if data in (None, "") or data == {}:
+        return {}
+    records = data.get(VARIABLE) if isinstance(data, dict) else None
     if isinstance(data, dict) and set(data) - {VARIABLE}:
-        others = ", ".join(sorted(map(str, set(data) - {VARIABLE})))
+        others = ", ".join(sorted(set(data) - {VARIABLE}))
         raise LeaseFileError(
             f"{path} holds {others} beside {VARIABLE}, and would lose that where a lease is recorded: "
             "the file is written as a whole. Move it into a file of variables of your own"
         )
-    records = data.get(VARIABLE) if isinstance(data, dict) else None
-    if data is None or records is None and isinstance(data, dict) and not data:
-        return {}
+    if isinstance(records, dict):
+        # What has no value is the empty text.
+        records = {name: nodes or {} for name, nodes in records.items()}
+    elif records == "":
+        records = {}
     if not isinstance(records, dict) or not all(isinstance(nodes, dict) for nodes in records.values()):
         raise LeaseFileError(f"{path}: {VARIABLE} is not a mapping of networks to hosts to subnets")
-    # Whoever edits it may leave the quotes of a number away.
-    return {str(name): {str(node): subnet for node, subnet in nodes.items()} for name, nodes in records.items()}
+    for name, nodes in records.items():
+        for node, subnet in nodes.items():
+            if not all(isinstance(one, str) for one in as_list(subnet)):
+                raise LeaseFileError(
+                    f"{path}: what {name}.{node} has is neither a subnet nor a list of them. A later version of the collection "
+                    "may have written it: use that, or correct the line"
+                )
+    return records
 
 
 def has_records(path: str) -> bool:
     """Whether a lease is on record in a file, whatever else it holds: one of another purpose may lie there."""
-    data = _load_yaml(path)
+    text = _read_bytes(path)
+    # What names no record may be anything that a user has.
+    data = _parse_record(path, read_record_text(path)) if VARIABLE.encode() in text else None
     records = data.get(VARIABLE) if isinstance(data, dict) else None
     return isinstance(records, dict) and any(records.values())
 
 
-def _load_yaml(path: str) -> Any:
+def read_record_text(path: str) -> str:
+    """The text of a record; empty where there is no file."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            return yaml.safe_load(handle)
-    except FileNotFoundError:
-        return None
-    except (OSError, yaml.YAMLError) as error:
-        raise LeaseFileError(f"{path}: cannot be read: {error}") from error
+        return decode_text(_read_bytes(path))
+    except TextError as error:
+        raise LeaseFileError(f"{path}: cannot be read: {error}") from None
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise LeaseFileError(f"{path}: cannot be read: {name_reason(error)}") from None
+
+
+def _parse_record(path: str, text: str) -> Any:
+    try:
+        return parse_yaml(text)
+    except TextError as error:
+        raise LeaseFileError(f"{path}: cannot be read: {error}") from None
 
 
 def join_subnets(subnet: Any) -> str:
@@ -110,7 +138,16 @@ def list_lease_lines(records: Records) -> list[str]:
     )
 
 
-def render_leases(records: Records) -> str:
+def has_comments(text: str) -> bool:
+    """Whether somebody wrote a comment into a record, beside those that are ours."""
+    return any("#" in line for line in text.splitlines() if line not in _HEADER.splitlines())
+
+
+def render_leases(records: Records, before: str = "") -> str:
+    """The text of a record.
+
+    @param before: what it was; where somebody wrote comments into that, lines are put into it. Raises TextError
+    """
     kept = {
         str(name): {
             str(node): [str(one) for one in subnet] if isinstance(subnet, list) else str(subnet)
@@ -119,12 +156,23 @@ def render_leases(records: Records) -> str:
         for name, nodes in sorted(records.items())
         if nodes
     }
-    return _HEADER + yaml.safe_dump({VARIABLE: kept}, default_flow_style=False, sort_keys=False)
+    if not has_comments(before):
+        return _HEADER + dump_yaml({VARIABLE: kept})
+    text = insert_lines(before, VARIABLE, kept)
+    found = parse_yaml(text)[VARIABLE]
+    if {name: nodes for name, nodes in found.items() if nodes} != kept:
+        raise TextError("it has comments, and lines cannot be added as it is written. Take the comments out")
+    return text
 
 
-def write_leases(path: str, records: Records) -> None:
-    """Replace the file in one step."""
+def write_leases(path: str, records: Records, former: str = "") -> None:
+    """Replace the file in one step.
+
+    @param former: a file whose comments are taken along where this one is not there yet
+    """
     try:
-        replace_files({path: render_leases(records)})
+        replace_files({path: render_leases(records, read_record_text(path) or (read_record_text(former) if former else ""))})
     except OSError as error:
-        raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from error
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {name_reason(error)}") from None
+    except TextError as error:
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from None

@@ -4,8 +4,8 @@
 
 """A plan in a file, for runs that see a part of the inventory only, and whether it still holds. PRIVATE to the collection.
 
-Beside the plan are prints of what it was made from: of the variables of the whole fleet, and of each host's own. A run that
-uses it compares those of the hosts that it sees.
+Beside the plan are prints of what it was made from: of the variables of the whole fleet, of each host's own, and of what was on
+record for each. A run that uses it compares those of the hosts that it sees, and the record, where it has one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.leases import Records, join_subnets
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import EVERYWHERE, Node, PlanError
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import name_reason, replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.texts import TextError, decode_text, parse_json
 
 VARIABLE = "overlay_plan_file"
 # Counts up with each change of what a plan looks like as plain data.
-_FORMAT = 2
+_FORMAT = 3
 _REMEDY = "Run playbooks/plan.yml with the whole inventory, and keep what it writes with the inventory"
 
 
@@ -30,20 +33,39 @@ class PlanFileError(Exception):
     """The file cannot be read or written; the text says why and what to do."""
 
 
-def make_fingerprints(fleet: Mapping[str, Any], nodes: Iterable[Node]) -> dict[str, Any]:
+def make_fingerprints(fleet: Mapping[str, Any], nodes: Iterable[Node], records: Records) -> dict[str, Any]:
     """What a plan is made from, as far as it can be compared where only some hosts are known.
 
     Of a host's groups those count that the networks speak of: a part of the inventory may lack the others.
+
+    @param records: the leases on record
     """
-    words = json.dumps(fleet, sort_keys=True, default=str)
+    words = set(_split_words(fleet))
+    recorded: dict[str, dict[str, str]] = {}
+    for network, subnets in records.items():
+        for name, subnet in subnets.items():
+            recorded.setdefault(name, {})[network] = join_subnets(subnet)
     return {
         "fleet": _compute_fingerprint(fleet),
         "nodes": {node.name: _compute_fingerprint(_choose_counting(node, words)) for node in nodes},
+        "leases": {name: _compute_fingerprint(subnets) for name, subnets in recorded.items()},
     }
 
 
-def _choose_counting(node: Node, words: str) -> dict[str, Any]:
-    return {**vars(node), "groups": sorted(group for group in node.groups if group in words)}
+def _split_words(value: Any) -> Iterator[str]:
+    """Of all texts in a value, whole and word by word: a group's name is one, by itself or in an expression."""
+    if isinstance(value, Mapping):
+        value = value.values()
+    if isinstance(value, str):
+        yield value
+        yield from re.findall(r"[\w.-]+", value)
+    elif isinstance(value, Iterable):
+        for item in value:
+            yield from _split_words(item)
+
+
+def _choose_counting(node: Node, words: set[str]) -> dict[str, Any]:
+    return {**vars(node), "groups": sorted(words.intersection(node.groups))}
 
 
 def _compute_fingerprint(value: Any) -> str:
@@ -61,41 +83,40 @@ def write_plan(path: str, text: str) -> None:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         replace_files({path: text})
     except OSError as error:
-        raise PlanFileError(f"{path}: the plan cannot be written: {error}. Set overlay_plan_file") from error
+        raise PlanFileError(f"{path}: the plan cannot be written: {name_reason(error)}. Set overlay_plan_file") from None
 
 
 def read_plan_text(path: str) -> str:
     """The file's text; empty where there is none."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            return handle.read()
+        with open(path, "rb") as handle:
+            return decode_text(handle.read())
     except FileNotFoundError:
         return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanFileError(f"{path}: the plan cannot be read: {error}") from error
+    except OSError as error:
+        raise PlanFileError(f"{path}: the plan cannot be read: {name_reason(error)}") from None
+    except TextError as error:
+        raise PlanFileError(f"{path}: the plan cannot be read: {error}") from None
 
 
 def use_plan_file(
-    path: str, shown: str, backends: Mapping[str, type[Network]], fleet: Mapping[str, Any], nodes: Iterable[Node]
+    path: str,
+    shown: str,
+    backends: Mapping[str, type[Network]],
+    fleet: Mapping[str, Any],
+    nodes: Iterable[Node],
+    records: Records | None,
 ) -> tuple[Plan, list[PlanError]]:
     """The plan on file, and in what it is not the plan of these hosts.
 
     @param shown: the path for messages
+    @param records: the leases on record; None where a run has no record
     """
     text = read_plan_text(path)
     if not text:
         return Plan(), [PlanError(EVERYWHERE, VARIABLE, shown, "there is no such file", _REMEDY)]
-    try:
-        data = json.loads(text)
-        if data.get("format") != _FORMAT:
-            raise ValueError(f"format {data.get('format')}, not {_FORMAT}")
-        plan = Plan.from_plain(data["plan"], backends)
-        made_from = {"fleet": data["made_from"]["fleet"], "nodes": dict(data["made_from"]["nodes"])}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise PlanFileError(
-            f"{shown} is not a plan of this version of the collection ({error.__class__.__name__}: {error}). {_REMEDY}"
-        ) from error
-    now, errors = make_fingerprints(fleet, nodes), []
+    plan, made_from = _parse_plan(text, shown, backends)
+    now, errors = make_fingerprints(fleet, nodes, records or {}), []
     if made_from["fleet"] != now["fleet"]:
         problem = f"{' and '.join(fleet)} are not those that the plan was made from"
         errors.append(PlanError(EVERYWHERE, VARIABLE, shown, problem, _REMEDY))
@@ -104,4 +125,28 @@ def use_plan_file(
             known = name in made_from["nodes"]
             problem = "the host's variables are not those that the plan was made from" if known else "the plan lacks the host"
             errors.append(PlanError(name, VARIABLE, shown, problem, _REMEDY))
+    # A lease of a host that is not in the plan is kept for the day it comes back.
+    for name in made_from["nodes"] if records is not None else ():
+        if made_from["leases"].get(name) != now["leases"].get(name):
+            problem = "the host's leases on record are not those that the plan was made from"
+            errors.append(PlanError(name, VARIABLE, shown, problem, _REMEDY))
     return plan, errors
+
+
+def _parse_plan(text: str, shown: str, backends: Mapping[str, type[Network]]) -> tuple[Plan, dict[str, Any]]:
+    try:
+        data = parse_json(text)
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != _FORMAT and isinstance(found, int):
+            raise PlanFileError(
+                f"{shown} was written by another version of the collection (format {found}; this one has {_FORMAT}). {_REMEDY}"
+            )
+        if found != _FORMAT:
+            raise TextError("it has no such format")
+        made_from = data["made_from"]
+        marks = {"fleet": made_from["fleet"], "nodes": dict(made_from["nodes"]), "leases": dict(made_from["leases"])}
+        return Plan.from_plain(data["plan"], backends), marks
+    except TextError as error:
+        raise PlanFileError(f"{shown} is not a plan of this version of the collection: {error}. {_REMEDY}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise PlanFileError(f"{shown} is not a plan of this version of the collection: a part is missing. {_REMEDY}") from None

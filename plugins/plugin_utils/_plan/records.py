@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import name_reason
 
 FOLDER = "agentless_overlay"
 _FORMER = "overlay"
@@ -208,18 +209,24 @@ def lock_records(place: Place) -> Iterator[None]:
 
 def write_records(place: Place, records: leases.Records) -> None:
     """Record them, and remove the former file. Under the locks of both."""
+    if place.moves and os.path.exists(place.path) and leases.has_comments(leases.read_record_text(place.former)):
+        raise leases.LeaseFileError(
+            f"{place.former} has comments, and its leases are to be moved to {place.path}, which is there. Move the lines "
+            "yourself, and remove the former file"
+        )
     try:
         if place.moves and os.path.islink(place.former) and not os.path.lexists(place.path):
             # Inventories that share a record keep doing so.
             shared = os.path.relpath(os.path.realpath(place.former), os.path.realpath(os.path.dirname(place.path)))
             os.symlink(shared, place.path)
-        leases.write_leases(place.path, records)
+        leases.write_leases(place.path, records, place.former if place.moves else "")
         if place.moves:
             _remove_former(place)
     except OSError as error:
         raise leases.LeaseFileError(
-            f"{place.former}: leases cannot be moved to {place.path}: {error}. Move the file, or set overlay_leases to it"
-        ) from error
+            f"{place.former}: leases cannot be moved to {place.path}: {name_reason(error)}. "
+            "Move the file, or set overlay_leases to it"
+        ) from None
 
 
 def mend_hurt(place: Place) -> None:
@@ -234,7 +241,9 @@ def mend_hurt(place: Place) -> None:
             # Another run was faster.
             return
         except OSError as error:
-            raise leases.LeaseFileError(f"{os.path.dirname(place.former)} cannot be removed: {error}. Remove it") from error
+            raise leases.LeaseFileError(
+                f"{os.path.dirname(place.former)} cannot be removed: {name_reason(error)}. Remove it"
+            ) from None
 
 
 def _remove_former(place: Place) -> None:

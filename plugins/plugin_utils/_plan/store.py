@@ -52,6 +52,11 @@ def _take_over(handle: int, path: str) -> None:
     os.fchmod(handle, stat.S_IMODE(former.st_mode))
 
 
+def name_reason(error: OSError) -> str:
+    """Why, as the system says it, without its number."""
+    return error.strerror or str(error)
+
+
 class ReportError(ValueError):
     """A report that cannot be read, merged or written; the text says which, why, and what to do."""
 
