@@ -105,7 +105,9 @@ class ActionModule(ActionBase):
 
     @staticmethod
     def _containers(variables: Mapping[str, Any]) -> dict[str, Any]:
-        """By host, the containers on networks with static entries; of the hosts of this run that told theirs."""
+        """By host, the containers on networks with static entries; of the hosts of this run that told theirs by now."""
         told = set(variables["groups"].get("overlay_running", []))
-        hosts = [host for host in variables["ansible_play_hosts"] if host in told]
-        return {host: variables["hostvars"][host]["overlay_running"]["running"] for host in hosts}
+        answers = {
+            host: variables["hostvars"][host]["overlay_running"] for host in variables["ansible_play_hosts"] if host in told
+        }
+        return {host: answer["running"] for host, answer in answers.items() if "running" in answer}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the planner once per play, on the controller."""
+"""Runs the planner, on the controller."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ _FLEET: dict[str, Any] = {"overlay_networks": None, "overlay_reserved_cidrs": []
 
 
 class ActionModule(ActionBase):
-    """Reads the variables of all hosts of the group, whatever the run is limited to."""
+    """Reads the variables of all hosts of the group, whatever the run is limited to.
 
-    BYPASS_HOST_LOOP = True
+    It does not bypass the host loop, which some strategies refuse: who uses it says run_once.
+    """
+
     TRANSFERS_FILES = False
     _requires_connection = False
 

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets
-from ansible_collections.agentless.overlay.plugins.plugin_utils._results import find_plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import find_plan, list_in_step
 
 _MODULE = "agentless.overlay.overlay_probe"
 
@@ -40,9 +41,8 @@ class ActionModule(ActionBase):
             return result
         result.update(changed=False, answered=said["answered"])
         every = said["answered"] + len(said["probes"])
-        # One outside this run may not have been converged yet: it is reported, and no failure.
-        hosts = set(variables["ansible_play_hosts"])
-        missing = [probe for probe in said["probes"] if probe["target"].partition("/")[0] in hosts]
+        silent = self._find_due(variables, {probe["target"].partition("/")[0] for probe in said["probes"]})
+        missing = [probe for probe in said["probes"] if probe["target"].partition("/")[0] in silent]
         if missing:
             lines = [
                 f"  {probe['source']} -> {probe['target']} ({probe['address']}), {probe['size']} bytes: {probe['said']}"
@@ -58,3 +58,12 @@ class ActionModule(ActionBase):
             # Who reads the run's output sees the proof and its extent, as that of assert is seen.
             result["_ansible_verbose_always"] = True
         return result
+
+    def _find_due(self, variables: Mapping[str, Any], names: set[str]) -> set[str]:
+        """Of hosts those that have to answer by now; one outside this run, or of a later batch, may not be converged yet."""
+        verified = (name for name in names.intersection(variables["ansible_play_hosts"]) if self._is_verified(variables, name))
+        return names.intersection(list_in_step(self, variables)).union(verified)
+
+    @staticmethod
+    def _is_verified(variables: Mapping[str, Any], name: str) -> bool:
+        return "answered" in (variables["hostvars"][name].get("overlay_verified") or {})

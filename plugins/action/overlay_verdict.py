@@ -10,6 +10,13 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._results import goes_in_step
+
+_OUT_OF_STEP = (
+    "What hosts say is put together here, and by the strategies free and host_pinned none waits for the others. "
+    "Set strategy: linear in this play, or run the playbook of this collection. Nothing was done or written"
+)
+
 
 class ActionModule(ActionBase):
     """ansible-playbook's exit code is 2 where a host failed and 4 where one was unreachable."""
@@ -19,9 +26,12 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        spec = {"found": {"type": "str", "default": ""}, "unknown": {"type": "str", "default": ""}}
+        text = {"type": "str", "default": ""}
+        spec = {"found": text, "unknown": text, "in_step": {"type": "bool", "default": False}}
         _validation, arguments = self.validate_argument_spec(spec)
-        if arguments["unknown"]:
+        if arguments["in_step"] and not goes_in_step(self):
+            result.update(unreachable=True, msg=_OUT_OF_STEP)
+        elif arguments["unknown"]:
             result.update(unreachable=True, msg=arguments["unknown"])
         elif arguments["found"]:
             result.update(failed=True, msg=arguments["found"])

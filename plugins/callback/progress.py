@@ -44,7 +44,7 @@ _SHOWN = 20  # names in a line
 
 def _get_part(result: Any, name: str) -> Any:
     """A part of a result, whose names have an underline before ansible-core 2.19."""
-    return getattr(result, name, None) or getattr(result, f"_{name}")
+    return getattr(result, name if hasattr(result, name) else f"_{name}")
 
 
 class CallbackModule(Default):  # type: ignore[misc]
@@ -61,16 +61,17 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._counts: dict[str, int] = {}
         self._name = ""
 
-    def get_option(self, k: str, hostvars: Any = None) -> Any:
+    def set_options(self, *args: Any, **kwargs: Any) -> None:
         """Without skipped hosts the default prints a task's banner with the first host that it prints."""
-        return False if k == "display_skipped_hosts" else super().get_option(k, hostvars)
+        super().set_options(*args, **kwargs)
+        self.set_option("display_skipped_hosts", False)
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Counts the hosts of the play."""
+        """Counts the hosts of the play, or of its batch."""
         self._finish()
         super().v2_playbook_on_play_start(play)
         variables = play.get_variable_manager().get_vars(play=play)
-        self._hosts = len(variables.get("ansible_play_hosts") or [])
+        self._hosts = len(variables.get("ansible_play_batch") or [])
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Begins to count anew."""

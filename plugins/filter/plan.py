@@ -18,7 +18,8 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.captured im
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.explain import (
     choose_ends,
     choose_hosts,
-    explain_way,
+    explain_answers,
+    find_reason,
     list_passed,
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.matrix import list_targets, make_probe_options
@@ -28,32 +29,35 @@ Data = Mapping[str, Any]
 
 def capture_pair(plan: Data, src: str, dst: str, network: str = "") -> dict[str, Any]:
     try:
-        return choose_capture(restore_plan(dict(plan)), src, dst, network)
+        return {**choose_capture(restore_plan(dict(plan)), src, dst, network), "error": ""}
     except ValueError as error:
-        raise AnsibleFilterError(f"{error}. No host was touched.") from error
+        return {"error": str(error)}
 
 
 def capture_table(captured: Data, sent: Data, received: Data) -> str:
     try:
         return show_capture(captured, sent, received)
     except ValueError as error:
-        raise AnsibleFilterError(str(error)) from error
+        # The message is all that there is to say.
+        raise AnsibleFilterError(str(error)) from None
 
 
 def docker_networks(plan: Data, name: str = "") -> list[str]:
     return restore_plan(dict(plan)).list_docker_networks(name)
 
 
-def explain(plan: Data, chosen: Data, tables: list[Data], protocol: str = "icmp", port: int = 0) -> dict[str, Any]:
-    return explain_way(restore_plan(dict(plan)), chosen, tables, protocol, port)
+def explain(plan: Data, chosen: Data, answers: list[Data], protocol: str = "icmp", port: int = 0) -> dict[str, Any]:
+    return explain_answers(restore_plan(dict(plan)), chosen, answers, protocol, port)
 
 
-def explain_hosts(plan: Data, src: str, dst: str) -> dict[str, Any]:
-    return choose_hosts(restore_plan(dict(plan)), src, dst)
+def explain_hosts(plan: Data, src: str, dst: str, options: Any = None, here: Any = None) -> dict[str, Any]:
+    return choose_hosts(restore_plan(dict(plan)), src, dst, options, here)
 
 
-def explain_pair(plan: Data, src: str, dst: str, network: str, running: Data) -> dict[str, Any]:
-    return choose_ends(restore_plan(dict(plan)), src, dst, network, running)
+def explain_pair(plan: Data, src: str, dst: str, network: str, answers: Data) -> dict[str, Any]:
+    running = {host: answer["running"] for host, answer in answers.items() if "running" in answer}
+    silent = {host: find_reason(answer) for host, answer in answers.items() if "running" not in answer}
+    return choose_ends(restore_plan(dict(plan)), src, dst, network, running, silent)
 
 
 def host_sections(

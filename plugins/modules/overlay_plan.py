@@ -45,13 +45,14 @@ attributes:
     description: Shows the leases that it gives or moves, and what it writes.
     support: full
 notes:
-  - This is an action plugin. It runs once for all hosts of a play.
+  - This is an action plugin. The plan is that of all hosts, so it is to be run with C(run_once).
 """
 
 EXAMPLES = r"""
 - name: Plan the overlay
   agentless.overlay.overlay_plan:
   register: overlay_plan
+  run_once: true
 
 - name: Show what docker1 will get
   ansible.builtin.debug:

@@ -14,7 +14,7 @@ description:
   - Takes what M(agentless.overlay.overlay_host) returned in check mode on each host of the play, registered as
     C(overlay_converged), and tells which hosts it touches, which peers come and go, what is made anew, which daemons restart
     and which containers that hits.
-  - Fails where that is more than a limit allows.
+  - Fails where that is more than a limit allows. Hosts of earlier batches of the same play count too.
 extends_documentation_fragment: [agentless.overlay.reading]
 options:
   plan:
@@ -31,7 +31,8 @@ options:
     description: How many peers any one host may lose. Without a number fewer than half of those that it has, or one.
     type: int
 notes:
-  - This is an action plugin. It runs once for all hosts of a play.
+  - This is an action plugin. It is of all hosts of the play, or with C(serial) of a batch, and is to be run with C(run_once).
+    By a strategy that lets no host wait for another it is of the one host.
 """
 
 EXAMPLES = r"""
@@ -39,6 +40,7 @@ EXAMPLES = r"""
   agentless.overlay.overlay_preview:
     plan: "{{ overlay_plan.plan }}"
     max_restart: 2
+  run_once: true
 """
 
 RETURN = r"""

@@ -23,6 +23,12 @@ options:
     description: Why nothing is known; the host counts as unreachable. Goes before O(found).
     type: str
     default: ""
+  in_step:
+    description:
+      - Whether what follows puts together what the hosts of the play say, each having done what comes before. By a strategy
+        that lets no host wait for another (V(free), V(host_pinned)) that cannot be, and the host counts as unreachable.
+    type: bool
+    default: false
 notes:
   - This is an action plugin.
 """

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +38,20 @@ class End:
         return f"{self.container} on {self.host}" if self.container else self.host
 
 
-def find_hosts(plan: Plan, src: str, dst: str) -> list[str]:
-    """The hosts that may have the two ends: theirs, or all where a container is named without its host."""
+def find_hosts(plan: Plan, src: str, dst: str, here: Collection[str] | None = None) -> list[str]:
+    """The hosts to ask for the two ends: theirs, or all where a container is named without its host.
+
+    @param here: those of this run
+    """
     if not src or not dst:
         raise ExplainError("give both ends: -e src=A -e dst=B, each a host, a container, HOST/CONTAINER or an address")
     nodes = plan.list_nodes()
-    hosts = [_find_host(plan, nodes, _normalize(end)) for end in (src, dst)]
-    return nodes if "" in hosts else sorted(set(hosts))
+    named = [_find_host(plan, nodes, _normalize(end)) for end in (src, dst)]
+    here = nodes if here is None else here
+    for host in named:
+        if host and host not in here:
+            raise ExplainError(f"{host} is not in this run: let --limit leave neither end out")
+    return [host for host in (nodes if "" in named else sorted(set(named))) if host in here]
 
 
 def _find_host(plan: Plan, nodes: Sequence[str], end: str) -> str:
@@ -74,8 +81,7 @@ def find_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> tu
 
     @param name: the network, or nothing
     """
-    if name and name not in plan.networks:
-        raise ExplainError(f"there is no network {name}; there are: {', '.join(plan.networks)}")
+    check_network(plan, name)
     reasons: list[str] = []
     src, dst = _normalize(src), _normalize(dst)
     if _is_address(src) and _is_address(dst) and version_of(src) != version_of(dst):
@@ -101,6 +107,12 @@ def find_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> tu
             return network, here, there
         reasons.append(f"{here.host} and {there.host} are no peers on {network.name}")
     raise ExplainError("; ".join(dict.fromkeys(reasons)) or "there is no network between them")
+
+
+def check_network(plan: Plan, name: str) -> None:
+    """Refuse a name that no network has."""
+    if name and name not in plan.networks:
+        raise ExplainError(f"there is no network {name}; there are: {', '.join(plan.networks)}")
 
 
 def _normalize(end: str) -> str:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import version_of
@@ -15,6 +16,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.ends import
     End,
     ExplainError,
     Running,
+    check_network,
     find_ends,
     find_hosts,
     list_lookups,
@@ -23,24 +25,79 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.hops import
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.walk import Step, Tables, Walk
 
 Trips = Sequence[tuple[str, Sequence[Step]]]
+_PROTOCOLS = ("icmp", "tcp", "udp")
+_LAST_PORT = 65535
+# As Ansible takes them.
+_YES_OR_NO = {"y", "yes", "on", "1", "1.0", "true", "t", "n", "no", "off", "0", "0.0", "false", "f"}
 
 
-def choose_hosts(plan: Plan, src: str, dst: str) -> dict[str, Any]:
-    """C(hosts) to ask, or C(error)."""
+def choose_hosts(
+    plan: Plan, src: str, dst: str, options: Mapping[str, Any] | None = None, here: Collection[str] | None = None
+) -> dict[str, Any]:
+    """C(hosts) to ask, or C(error).
+
+    @param options: what else was asked for: C(network), C(protocol), C(port), C(probe)
+    @param here: the hosts of this run
+    """
     try:
-        return {"hosts": find_hosts(plan, src, dst), "error": ""}
+        _check_options(plan, **(options or {}))
+        return {"hosts": find_hosts(plan, str(src), str(dst), here), "error": ""}
     except ExplainError as error:
         return {"hosts": [], "error": str(error)}
 
 
-def choose_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> dict[str, Any]:
-    """Both ends as plain data, each with what to ask its host, or C(error)."""
+def _check_options(plan: Plan, network: Any = "", protocol: Any = _PROTOCOLS[0], port: Any = 0, probe: Any = False) -> None:
+    check_network(plan, str(network))
+    if protocol not in _PROTOCOLS:
+        raise ExplainError(f"protocol is {protocol}, and has to be one of {', '.join(_PROTOCOLS)}")
+    if not (str(port).isdecimal() and int(port) <= _LAST_PORT):
+        raise ExplainError(f"port is {port}, and has to be a number up to {_LAST_PORT}")
+    if str(probe).lower() not in _YES_OR_NO:
+        raise ExplainError(f"probe is {probe}, and has to be true or false")
+
+
+def choose_ends(
+    plan: Plan, src: str, dst: str, name: str, running: Running, silent: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Both ends as plain data, each with what to ask its host, or C(error).
+
+    @param silent: by host that could not say what runs on it, why
+    """
+    silent = silent or {}
     try:
-        network, here, there = find_ends(plan, src, dst, name, running)
+        network, here, there = find_ends(plan, str(src), str(dst), name, running)
     except ExplainError as error:
-        return {"network": "", "ends": [], "error": str(error)}
+        # Of one named without its host, somebody may have it who did not answer.
+        text = "; ".join([str(error), *itertools.starmap(_describe_silent, silent.items())])
+        return {"network": "", "ends": [], "error": text}
+    for end in (here, there):
+        if end.host in silent:
+            return {"network": "", "ends": [], "error": _describe_silent(end.host, silent[end.host])}
     ends = [{**vars(end), "routes": list_lookups(network, end, other)} for end, other in ((here, there), (there, here))]
     return {"network": network.name, "ends": ends, "error": ""}
+
+
+def _describe_silent(host: str, why: str) -> str:
+    return f"{host} could not be asked: {why}"
+
+
+def explain_answers(
+    plan: Plan, chosen: Mapping[str, Any], answers: Sequence[Mapping[str, Any]], protocol: str = "icmp", port: int = 0
+) -> dict[str, Any]:
+    """What explain_way gives, or C(error) where an end could not be asked.
+
+    @param answers: what overlay_tables returned, of both ends
+    """
+    for end, answer in zip(chosen["ends"], answers):
+        if "tables" not in answer:
+            error = _describe_silent(end["host"], find_reason(answer))
+            return {"lines": [], "steps": [], "broken": "", "error": error}
+    return {**explain_way(plan, chosen, [answer["tables"] for answer in answers], protocol, port), "error": ""}
+
+
+def find_reason(answer: Mapping[str, Any]) -> str:
+    """Why a host did not say what it was asked."""
+    return str(answer.get("msg") or "no reason was given").strip()
 
 
 def explain_way(
@@ -49,7 +106,7 @@ def explain_way(
     """The way in words, as data, and the first broken step in a sentence; empty where none is.
 
     @param chosen: what choose_ends gave
-    @param tables: what overlay_tables returned, of both ends
+    @param tables: the tables of both ends
     """
     ends = [End(end["host"], end["address"], end["container"]) for end in chosen["ends"]]
     network = plan.networks[chosen["network"]]

@@ -151,17 +151,32 @@ def prove_reach(found: Mapping[str, Any], answers: Mapping[str, Any]) -> list[st
     return [f"Verified: every host answers every other, small and at full MTU ({count_noun(answered, 'ping')})."]
 
 
-def list_exceeded(found: Mapping[str, Any], recreate: int | None, restart: int | None, remove: int | None = None) -> list[str]:
+def list_exceeded(
+    found: Mapping[str, Any],
+    recreate: int | None,
+    restart: int | None,
+    remove: int | None = None,
+    earlier: Iterable[Mapping[str, Any]] = (),
+) -> list[str]:
     """Which limits the run would go over, with what to do.
 
     @param remove: how many peers any one host may lose; without a number fewer than half of those that it has, or one
+    @param earlier: what was found of hosts of the same play that went before, which count too
     """
+    before = list(earlier)
+    untouched = "No further host was touched" if any(one["touched"] for one in before) else "No host was touched"
+
+    def gather(*kinds: str) -> list[str]:
+        own = {name for kind in kinds for name in found[kind]}
+        # Who adds nothing goes over no limit.
+        return sorted(own.union(name for one in before for kind in kinds for name in one[kind])) if own else []
+
     limits = (
-        ("overlay_max_recreate", recreate, [*found["recreated"], *found["networks_removed"]], "make anew or remove"),
-        ("overlay_max_restart", restart, found["restarted"], "restart Docker on"),
+        ("overlay_max_recreate", recreate, gather("recreated", "networks_removed"), "make anew or remove"),
+        ("overlay_max_restart", restart, gather("restarted"), "restart Docker on"),
     )
     problems = [
-        f"The run would {words} {len(names)} ({join_names(names)}), and {variable} is {limit}. No host was touched. "
+        f"The run would {words} {len(names)} ({join_names(names)}), and {variable} is {limit}. {untouched}. "
         f"Limit the run, or raise {variable}"
         for variable, limit, names, words in limits
         if limit is not None and len(names) > limit
@@ -169,19 +184,24 @@ def list_exceeded(found: Mapping[str, Any], recreate: int | None, restart: int |
     if found["held"]:
         problems.append(
             "A network is to leave docker0, and Docker would have to restart, which would stop containers "
-            f"({'; '.join(found['held'])}). No host was touched. Stop them, or set overlay_docker_restart to always"
+            f"({'; '.join(found['held'])}). {untouched}. Stop them, or set overlay_docker_restart to always"
         )
+    return problems + _list_cut_off(found["losses"], remove, untouched)
+
+
+def _list_cut_off(losses: Iterable[Mapping[str, Any]], remove: int | None, untouched: str) -> list[str]:
+    """The host that would lose the most peers, where that is more than was meant."""
     over = [
         one
-        for one in found["losses"]
+        for one in losses
         if (one["lost"] > remove if remove is not None else one["lost"] > 1 and one["lost"] * 2 >= one["had"])
     ]
-    if over:
-        worst = max(over, key=lambda one: int(one["lost"]))
-        more = f", and {count_noun(len(over) - 1, 'more host')} as well" if len(over) > 1 else ""
-        problems.append(
-            f"The run would take {worst['lost']} of its {worst['had']} peers on {worst['network']} from {worst['host']}{more}. "
-            f"No host was touched. If these peers left for good, set overlay_max_remove={worst['lost']} for this run. If the "
-            "inventory lacks hosts, as each slice of a job does in AWX, set overlay_plan_file to a plan of them all"
-        )
-    return problems
+    if not over:
+        return []
+    worst = max(over, key=lambda one: int(one["lost"]))
+    more = f", and {count_noun(len(over) - 1, 'more host')} as well" if len(over) > 1 else ""
+    return [
+        f"The run would take {worst['lost']} of its {worst['had']} peers on {worst['network']} from {worst['host']}{more}. "
+        f"{untouched}. If these peers left for good, set overlay_max_remove={worst['lost']} for this run. If the "
+        "inventory lacks hosts, as each slice of a job does in AWX, set overlay_plan_file to a plan of them all"
+    ]
