@@ -80,10 +80,11 @@ check: PROFILE = test
 check: packages $(OLD) ## unit and integration tests, with ansible-lint, ansible-test sanity and molecule among them
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner; PEERS, HOSTS and NODES for how many
+bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner, reports; PEERS, HOSTS, NODES and REPORTS for how many
 	$(BIN)/python bench/peers.py $(PEERS)
 	$(BIN)/python bench/fleet.py $(HOSTS)
 	$(BIN)/python bench/planner.py $(NODES)
+	$(BIN)/python bench/reports.py $(REPORTS)
 
 bench-strategy: packages ## playbooks over SSH, by Ansible's strategy and by mitogen's
 	$(BIN)/python bench/strategy.py $(ROUNDS)

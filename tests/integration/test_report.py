@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fleets import make_fleet
 from labs import Lab
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -49,6 +50,7 @@ def opened(browser: Browser, path: Path, width: int, **context: Any) -> Opened:
     made.page.on("request", lambda request: made.asked.append(request.url))
     made.page.on("console", lambda message: made.said.append(message.text))
     made.page.on("pageerror", lambda error: made.said.append(str(error)))
+    made.page.on("dialog", lambda dialog: (made.said.append(dialog.message), dialog.dismiss()))
     made.page.goto(path.as_uri())
     return made
 
@@ -203,6 +205,50 @@ def test_three_hundred_hosts(browser: Browser, tmp_path: Path) -> None:
         # One that is cut off from all is one line, not 299.
         assert made.page.locator("section svg.topology [data-link]").count() == 1
         assert made.page.locator("[data-link='web100 web200'].drifted").count() == 1
-        assert made.page.locator("#map-loss svg rect.bad").count() == 2 * 299
+        # Squares side by side are one shape.
+        shapes = made.page.locator("#map-loss svg rect.bad")
+        assert shapes.evaluate_all("shapes => shapes.reduce((sum, one) => sum + one.width.baseVal.value, 0)") == 2 * 299
         assert made.page.locator("script").count() == 0 and problem in made.page.locator("#drift ~ details").first.inner_text()
-    assert json.dumps(shown["leases"][0]["free"]) == "212"
+    assert json.dumps(shown["leases"]["shown"][0]["free"]) == "212"
+
+
+@pytest.mark.parametrize("kind", ["hubs", "drifted", "limit", "half-hubs"])
+def test_a_thousand_hosts(browser: Browser, tmp_path: Path, kind: str) -> None:
+    """The page is there, says the same as the data, and can be used."""
+    plan, drift, matrix = make_fleet([f"web{number:04}" for number in range(1000)], kind)
+    for name, text in render_page(make_page(plan, drift, matrix)).items():
+        (tmp_path / name).write_text(text)
+    for width in (360, 1440):
+        made = opened(browser, tmp_path / "report.html", width)
+        page = made.page
+        assert made.said == [] and len([url for url in made.asked if not url.startswith("data:")]) == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("h1").inner_text() == f"Overlay: {drift['summary']['same']} of 1000 hosts as planned"
+        assert page.locator("section[aria-labelledby=hosts] tbody tr").count() == 1000
+        assert page.locator("section svg.topology circle title").count() == 1000 + (20 if kind == "drifted" else 0)
+        # Names on the circle do not lie upon each other.
+        assert page.locator("section svg.topology text").count() <= 360
+        page.locator("#tab-loss").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#map-rtt svg").is_visible() and not page.locator("#map-loss svg").is_visible()
+        assert page.locator("#map-rtt").inner_text().count("not measured") == 1
+        assert page.locator("main").inner_text().count("Each square stands for 4 by 4 hosts") == 1
+    for scheme in ("light", "dark"):
+        assert contrast(opened(browser, tmp_path / "report.html", 1440, color_scheme=scheme).page) == []
+
+
+def test_no_name_is_a_script(browser: Browser, tmp_path: Path) -> None:
+    hostile = ['"><script>alert(1)</script>', "</title></svg><img src=x onerror=alert(1)>", "\u202egnp.exe", "x" * 200]
+    hostile += ["-->", "]]>", "' onload=alert(1) '", "\x00\x07", "ünï", "javascript:alert(1)"]
+    for count in (10, 40):
+        names = [f"{hostile[number % 10]} {number}" for number in range(count)]
+        for kind in ("drifted", "half", "third"):
+            files = render_page(make_page(*make_fleet(names, kind, hostile)))
+            for name in ("report.html", "topology.svg"):
+                (tmp_path / name).write_text(files[name])
+                made = opened(browser, tmp_path / name, 360)
+                assert made.said == [] and made.page.locator("script, img").count() == 0
+                assert made.page.locator("[onload], [onerror]").count() == 0
+                if name == "report.html":
+                    assert made.page.evaluate("document.documentElement.scrollWidth") <= 360
+                    assert '"><script>alert(1)</script> 0' in made.page.locator("section[aria-labelledby=hosts]").inner_text()

@@ -15,7 +15,15 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import ReportError
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.reports import Case, make_head, write_junit, write_markdown
-from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun, join_names
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import (
+    count_noun,
+    join_names,
+    quote_code,
+    quote_html,
+    quote_text,
+    shorten_text,
+    show_controls,
+)
 
 SCHEMA = "agentless.overlay/drift"
 VERSION = 1
@@ -149,8 +157,9 @@ def summarize_drift(report: Mapping[str, Any]) -> str:
 def write_drift_files(report: dict[str, Any]) -> dict[str, str]:
     """The Markdown and the JUnit of a report, by the ends of their names."""
     suites = [(name, _list_drift_cases(host)) for name, host in report["hosts"].items()]
+    sentence, rows = summarize_drift(report), _list_rows(report)
     return {
-        "md": write_markdown(report, summarize_drift(report), _COLUMNS, _list_rows(report), _list_details(report)),
+        "md": write_markdown(report, sentence, _COLUMNS, rows, _list_details(report), "drift.json"),
         "xml": write_junit("drift", suites),
     }
 
@@ -177,22 +186,32 @@ def list_lines(item: Mapping[str, Any]) -> list[str]:
 
 
 def _list_rows(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The cells of the table, in Markdown."""
     rows: list[tuple[str, ...]] = []
     for name, host in report["hosts"].items():
         if host["status"] == "unknown":
-            rows.append((name, "", "", "**not looked at**", host["problem"]))
-        rows += [(name, item["network"], item["resource"], item["kind"], f"`{item['name']}`") for item in host["drift"]]
+            rows.append((quote_text(name), "", "", "**not looked at**", quote_text(host["problem"])))
+        rows += [
+            (quote_text(name), quote_text(item["network"]), item["resource"], item["kind"], quote_code(item["name"]))
+            for item in host["drift"]
+        ]
     return rows
 
 
 def _list_details(report: Mapping[str, Any]) -> list[str]:
-    lines: list[str] = []
+    """What is below the table, a part for each host."""
+    missing = report["summary"]["not_looked_at"]
+    parts = [f"Not looked at in this report: {join_names(map(quote_text, missing))}.\n"] if missing else []
     for name, host in report["hosts"].items():
         if host["drift"]:
-            shown = [line for item in host["drift"] for line in list_lines(item)]
+            shown = [_make_code_line(line) for item in host["drift"] for line in list_lines(item)]
             more = [f"... and {len(shown) - _MOST_LINES} lines more, in drift.json"] if len(shown) > _MOST_LINES else []
-            fence = "```"
-            lines += [f"<details><summary>{name}: as found (-) and as planned (+)</summary>", "", f"{fence}diff"]
-            lines += [*shown[:_MOST_LINES], *more, fence, "", "</details>", ""]
-    missing = report["summary"]["not_looked_at"]
-    return [*lines, f"Not looked at in this report: {join_names(missing)}.", ""] if missing else lines
+            # Longer than any of those within, which would end it.
+            fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", "\n".join(shown)))])
+            lines = [f"<details><summary>{quote_html(name)}: as found (-) and as planned (+)</summary>", "", f"{fence}diff"]
+            parts.append("\n".join([*lines, *shown[:_MOST_LINES], *more, fence, "", "</details>", ""]))
+    return parts
+
+
+def _make_code_line(text: str) -> str:
+    return shorten_text(show_controls(text).replace("\r", "\\r").replace("\n", "\\n"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -17,18 +17,26 @@ from markupsafe import Markup
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._see.drift import list_lines
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.heat import draw_heat_maps
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.mermaid import draw_mermaid
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.topology import (
     WORDS,
     draw_topology,
     find_links,
     find_state,
-    write_mermaid,
+    list_bad_links,
 )
-from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import (
+    count_noun,
+    shorten_text,
+    show_controls,
+    take_whole,
+)
 
 _SLOTS = 1024  # leases up to which each has a cell of its own
+_MOST_LEASES = 4000  # of all networks, which are listed
+# What a page can show: of a table so many rows, of a section so many letters, of a host or text in it so much.
+_MOST_ROWS, _MOST_SECTION, _MOST_OF_A_HOST, _MOST_LETTERS = 200, 200_000, 10_000, 2000
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "..", "..", "..", "roles", "report", "templates")
 _CLASSES = ("in place", "atomic", "re-create", "restart")
 _ATOMIC = {resource.name for resource in ORDER if resource.atomic}
@@ -48,14 +56,18 @@ def make_page(plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) -
         "networks": [_show_network(network) for network in plan.networks.values()],
         "hosts": [_show_host(name, plan, drift, matrix) for name in hosts],
         "drift": drift,
+        "differing": _limit_section(
+            [_show_drift(*pair) for pair in drift["hosts"].items() if pair[1]["drift"] or pair[1]["problem"]]
+        ),
         "matrix": matrix,
         "topology": draw_topology(hosts, links, drift, matrix),
+        "bad_links": list_bad_links(links, _MOST_ROWS),
         "heat": draw_heat_maps(hosts, matrix),
-        "leases": [_show_leases(network) for network in plan.networks.values() if network.joins],
-        "changes": list_planned_changes(drift),
-        "lines_of": list_lines,
+        "leases": _limit_leases([_show_leases(network) for network in plan.networks.values() if network.joins]),
+        "changes": _limit_section(list_planned_changes(drift)),
         "words": WORDS,
         "count": count_noun,
+        "most_rows": _MOST_ROWS,
     }
 
 
@@ -115,6 +127,44 @@ def _show_leases(network: Network) -> dict[str, Any]:
     }
 
 
+def _limit_leases(networks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of the first networks, those that there is room for."""
+    room, slots = _MOST_LEASES, 2 * _SLOTS
+    for network in networks[:_MOST_ROWS]:
+        network["left"] = max(0, len(network["held"]) - room)
+        network["held"] = network["held"][:room]
+        room -= len(network["held"])
+        network["slots"] = network["slots"] if len(network["slots"]) <= slots else []
+        slots -= len(network["slots"])
+    return {"shown": list(networks[:_MOST_ROWS]), "left": max(0, len(networks) - _MOST_ROWS)}
+
+
+def _limit_section(hosts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first hosts of a section, and how many more there are."""
+    shown = take_whole(hosts, (len(repr(host)) for host in hosts), _MOST_SECTION)
+    return {"shown": shown, "left": len(hosts) - len(shown)}
+
+
+def _limit_lines(lines: Sequence[str]) -> list[str]:
+    """The first of them, and how many more there are."""
+    short = [shorten_text(line, _MOST_LETTERS) for line in lines]
+    shown = take_whole(short, map(len, short), 2 * _MOST_LETTERS)
+    return [*shown, *([f"... and {count_noun(len(lines) - len(shown), 'more line')}"] if len(shown) < len(lines) else [])]
+
+
+def _show_drift(name: str, host: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a host's differences there is room for."""
+    items = [{**item, "found": _limit_lines(item["found"]), "planned": _limit_lines(item["planned"])} for item in host["drift"]]
+    shown = take_whole(items, (len(repr(item)) for item in items), _MOST_OF_A_HOST)
+    return {
+        "name": name,
+        "problem": shorten_text(host["problem"], _MOST_LETTERS),
+        "count": len(items),
+        "items": shown,
+        "left": len(items) - len(shown),
+    }
+
+
 def list_planned_changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a run of overlay.yml would do, by host, each operation with its class."""
     found = []
@@ -126,9 +176,9 @@ def list_planned_changes(drift: Mapping[str, Any]) -> list[dict[str, Any]]:
             if item["resource"] == "docker_daemon":
                 by_class["restart"].append("Docker: " + "; ".join(item["found"]))
         if by_class:
-            found.append(
-                {"host": name, "classes": {key: by_class[key] for key in _CLASSES if key in by_class}, "impact": host["impact"]}
-            )
+            classes = {key: _limit_lines(by_class[key]) for key in _CLASSES if key in by_class}
+            drops = [f"{impact['operation']}: {impact['drops']}, until {impact['until']}" for impact in host["impact"]]
+            found.append({"host": name, "classes": classes, "drops": _limit_lines(drops)})
     return found
 
 
@@ -143,7 +193,15 @@ def _find_class(operation: str) -> str:
 def render_page(shown: Mapping[str, Any]) -> dict[str, str]:
     """The files by name."""
     # Not with Ansible's templating: what hosts say is text, and must not become markup.
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_show_value
+    )
     svg = environment.get_template("topology.svg.j2").render(t=shown["topology"], words=shown["words"])
-    text = environment.get_template("report.html.j2").render(svg=Markup(svg), **shown)
-    return {"report.html": text, "topology.svg": svg, "topology.mmd": write_mermaid(shown["topology"])}
+    mermaid, mermaid_left = draw_mermaid(shown["topology"])
+    page = environment.get_template("report.html.j2").render(svg=Markup(svg), mermaid_left=mermaid_left, **shown)
+    return {"report.html": page, "topology.svg": svg, "topology.mmd": mermaid}
+
+
+def _show_value(value: Any) -> Any:
+    """What a template is about to write."""
+    return show_controls(value) if type(value) is str else value

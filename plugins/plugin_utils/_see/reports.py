@@ -14,7 +14,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
-from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import escape_cell, escape_xml
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun, show_controls, take_whole
 
 
 def make_head(schema: str, version: int, plan: Plan, time: str) -> dict[str, Any]:
@@ -25,6 +25,10 @@ def make_head(schema: str, version: int, plan: Plan, time: str) -> dict[str, Any
     text = json.dumps(plan.to_plain(), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {"schema": schema, "version": version, "time": time, "plan": digest, "fleet": plan.list_nodes()}
+
+
+# GitHub takes a comment of 65,536 characters, and a little is left for whoever adds a line.
+_MOST_CHARACTERS = 65_000
 
 
 @dataclass(frozen=True)
@@ -45,28 +49,42 @@ def write_junit(title: str, suites: Iterable[tuple[str, Sequence[Case]]]) -> str
         counts = {"tests": len(cases), "failures": 0, "errors": 0}
         counts["failures"] = sum(bool(case.failure) for case in cases)
         counts["errors"] = sum(bool(case.error) for case in cases)
-        suite = ElementTree.SubElement(root, "testsuite", {"name": host, **{key: str(value) for key, value in counts.items()}})
+        name = show_controls(host)
+        suite = ElementTree.SubElement(root, "testsuite", {"name": name, **{key: str(value) for key, value in counts.items()}})
         for case in cases:
-            element = ElementTree.SubElement(suite, "testcase", classname=host, name=case.name)
+            element = ElementTree.SubElement(suite, "testcase", classname=name, name=show_controls(case.name))
             if case.error:
-                ElementTree.SubElement(element, "error", message=escape_xml(case.error))
+                ElementTree.SubElement(element, "error", message=show_controls(case.error))
             elif case.failure:
-                failure = ElementTree.SubElement(element, "failure", message=escape_xml(case.failure))
-                failure.text = escape_xml(case.text) or None
+                failure = ElementTree.SubElement(element, "failure", message=show_controls(case.failure))
+                failure.text = show_controls(case.text) or None
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def write_markdown(
-    report: dict[str, Any], sentence: str, columns: Sequence[str], rows: Sequence[Sequence[str]], more: Sequence[str] = ()
+    report: dict[str, Any],
+    sentence: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    more: Sequence[str] = (),
+    data: str = "the JSON",
 ) -> str:
-    """For a merge request: what is wrong first.
+    """For a merge request: what is wrong first, and no more than a comment there can hold.
 
-    @param more: lines below the table
+    @param rows: of cells in Markdown
+    @param more: what stands below the table, each part of it as a whole or left out
+    @param data: the file that leaves nothing out
     """
-    lines = [f"## Overlay: {sentence}", ""]
-    if rows:
-        lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-        lines += ["|" + "".join(f" {escape_cell(cell)} |" if cell else " |" for cell in row) for row in rows]
-        lines.append("")
-    return "\n".join([*lines, *more, f"Plan `{report['plan'][:12]}`, {report['time']}.", ""])
+    head = f"## Overlay: {sentence}\n\n"
+    foot = f"\nPlan `{report['plan'][:12]}`, {report['time']}.\n"
+    top = "| " + " | ".join(columns) + " |\n" + "|" + "---|" * len(columns) + "\n" if rows else ""
+    lines = ["|" + "".join(f" {cell} |" if cell else " |" for cell in row) + "\n" for row in rows]
+    room = _MOST_CHARACTERS - len(head) - len(foot) - len(top) - 300  # the sentences below
+    lines_shown = take_whole(lines, map(len, lines), room)
+    parts = [f"{part}\n" for part in more]
+    parts_shown = take_whole(parts, map(len, parts), room - sum(map(len, lines_shown)))
+    rows_left, parts_left = len(lines) - len(lines_shown), len(parts) - len(parts_shown)
+    left = [f"{count_noun(rows_left, 'more row')}, which a comment could not hold: see {data}.\n\n"] if rows_left else []
+    left += [f"{count_noun(parts_left, 'more detail')}, which a comment could not hold: see {data}.\n\n"] if parts_left else []
+    return "".join([head, top, *lines_shown, "\n" if rows else "", *left, *parts_shown, foot])

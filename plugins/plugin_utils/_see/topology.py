@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.preview import find_peer, name_peers
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import shorten_text, show_controls
 
 # Of a link, worst first; what is drawn over what.
 STATES = ("broken", "drifted", "extra", "unknown", "ok")
@@ -26,11 +28,79 @@ WORDS = {
 }
 _MESH = 24  # hosts up to which each pair is drawn as a line
 _CUT = 12  # links of a host that do not pass, from which on they are drawn as one
+_NAMED = 360  # hosts up to which each has room for its name on the circle
+_STRANGERS = 60  # of what differs and leads to no host of the plan, how many are drawn
+_MOST_LINES = 400  # links that are drawn from host to host
+_MOST_WHY = 5  # reasons that are kept of a link
+_MOST_LETTERS = 40  # of a name on the circle
 _SIZE, _RADIUS = 1000, 400
 # What all links of a host depend on: its devices and settings.
 _ALL_DEPEND = {"address", "sysctl", *(one.name for one in ORDER if one.shakes)}
-# By pair of hosts.
-Links = dict[tuple[str, str], dict[str, Any]]
+Pair = tuple[str, str]
+
+
+@dataclass
+class Fault:
+    """How far a link, or all links of a host, are from the plan, and why."""
+
+    state: str = "ok"
+    why: list[str] = field(default_factory=list)
+
+    def add(self, state: str, why: str) -> None:
+        self.state = _find_worst_state(self.state, state)
+        if len(self.why) < _MOST_WHY and why not in self.why:
+            self.why.append(why)
+
+
+@dataclass
+class Links:
+    """The links of a fleet: those of the plan, which are too many to keep each, and what is wrong with some.
+
+    A host's fault is one of all of its links, a pair's of that link alone.
+    """
+
+    # By host, the sets of those that it has a link to; of a full mesh all hosts share one.
+    peers: dict[str, list[set[str]]] = field(default_factory=dict)
+    hosts: dict[str, Fault] = field(default_factory=dict)
+    pairs: dict[Pair, Fault] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+
+    def has(self, one: str, other: str) -> bool:
+        """Whether the plan has that link."""
+        return any(other in peers for peers in self.peers.get(one, ())) or any(
+            one in peers for peers in self.peers.get(other, ())
+        )
+
+    def list_pairs(self) -> Iterator[Pair]:
+        """Each link once, of the plan or not."""
+        for one, groups in self.peers.items():
+            for other in set().union(*groups):
+                if one < other or (one != other and not any(one in peers for peers in self.peers.get(other, ()))):
+                    yield (one, other) if one < other else (other, one)
+        yield from (pair for pair in self.pairs if not self.has(*pair))
+
+    def list_faults(self, pair: Pair) -> list[Fault]:
+        """Those of a link, from its hosts and its own."""
+        found = [self.hosts[name] for name in pair if name in self.hosts]
+        found = found if found and self.has(*pair) else []
+        return [*found, self.pairs[pair]] if pair in self.pairs else found
+
+    def find_state(self, pair: Pair) -> str:
+        """That of a link, the worst of what there is to say of it."""
+        unseen = pair[0] in self.unseen and pair[1] in self.unseen
+        return _find_worst_state("unknown" if unseen else "ok", *(fault.state for fault in self.list_faults(pair)))
+
+    def count_states(self) -> dict[str, int]:
+        counts = dict.fromkeys(STATES, 0)
+        for pair in self.list_pairs():
+            # Of the millions of a large fleet most have nothing to them.
+            touched = pair in self.pairs or not self.hosts.keys().isdisjoint(pair) or not self.unseen.isdisjoint(pair)
+            counts[self.find_state(pair) if touched else "ok"] += 1
+        return counts
+
+
+def _find_worst_state(*states: str) -> str:
+    return min(states, key=STATES.index)
 
 
 def find_state(drift: Mapping[str, Any], reach: Mapping[str, Any]) -> str:
@@ -43,78 +113,126 @@ def find_state(drift: Mapping[str, Any], reach: Mapping[str, Any]) -> str:
 
 
 def find_links(plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) -> Links:
-    """By pair of hosts how it is between them, and why."""
-    links: Links = {}
-
-    def note(one: str, other: str, state: str, why: str) -> None:
-        link = links.setdefault((min(one, other), max(one, other)), {"state": "ok", "why": []})
-        if STATES.index(state) < STATES.index(link["state"]):
-            link["state"] = state
-        if why and why not in link["why"]:
-            link["why"].append(why)
-
+    """How it is between hosts, and why."""
+    links = Links(unseen=set(plan.list_nodes()) - set(drift["hosts"]))
     for network in plan.networks.values():
-        for node in network.members:
-            for peer in network.find_peers(node):
-                note(node, peer, "ok", "")
+        for node, peers in _list_peers(network):
+            links.peers.setdefault(node, []).append(peers)
     for name, host in drift["hosts"].items():
-        names = name_peers(plan, name)
+        names = name_peers(plan, name) if host["drift"] else {}
         if host["status"] == "unknown":
-            for pair in [pair for pair in links if name in pair]:
-                note(*pair, "unknown", f"{name}: could not be looked at")
+            links.hosts.setdefault(name, Fault()).add("unknown", f"{name}: could not be looked at")
         for item in host["drift"]:
+            why = f"{name}: {item['kind']} {item['resource']} {item['name']}"
             peer = find_peer(names, item)
             if peer and peer != name:
-                planned = (min(name, peer), max(name, peer)) in links
-                state = "extra" if item["kind"] == "extra" and not planned else "drifted"
-                note(name, peer, state, f"{name}: {item['kind']} {item['resource']} {item['name']}")
+                state = "extra" if item["kind"] == "extra" and not links.has(name, peer) else "drifted"
+                links.pairs.setdefault(_sort_pair(name, peer), Fault()).add(state, why)
             elif item["resource"] in _ALL_DEPEND:
-                # What all of its links depend on.
-                for pair in [pair for pair in links if name in pair]:
-                    note(*pair, "drifted", f"{name}: {item['kind']} {item['resource']} {item['name']}")
+                links.hosts.setdefault(name, Fault()).add("drifted", why)
     for row in matrix["rows"]:
         if row["network"] and not row["ok"]:
-            note(row["from"], row["to"], "broken", f"{row['from']} to {row['to']} on {row['network']}: {row['said']}")
+            why = f"{row['from']} to {row['to']} on {row['network']}: {row['said']}"
+            links.pairs.setdefault(_sort_pair(row["from"], row["to"]), Fault()).add("broken", why)
     return links
+
+
+def _sort_pair(one: str, other: str) -> Pair:
+    return (one, other) if one < other else (other, one)
+
+
+def _list_peers(network: Network) -> Iterator[tuple[str, set[str]]]:
+    everybody = set(network.members) if network.joins else set()
+    for node, member in network.members.items():
+        yield node, everybody if member.peers is None else everybody.intersection(member.peers)
 
 
 def draw_topology(hosts: Sequence[str], links: Links, drift: Mapping[str, Any], matrix: Mapping[str, Any]) -> dict[str, Any]:
     """Hosts on a circle, links between them; in a large fleet those that are well are one line to the middle."""
-    names = sorted({*hosts, *(name for pair in links for name in pair)})
+    strangers = sorted({name for pair in links.pairs for name in pair} - set(hosts))
+    names = sorted({*hosts, *strangers[:_STRANGERS]})
     mesh = len(names) <= _MESH
     angles = {name: 2 * math.pi * number / max(1, len(names)) - math.pi / 2 for number, name in enumerate(names)}
     nodes = [_draw_node(name, angle, mesh, _find_node_state(name, hosts, drift, matrix)) for name, angle in angles.items()]
-    places = {node["name"]: (node["x"], node["y"]) for node in nodes}
-    lines = [
-        {
-            "pair": pair,
-            "state": link["state"],
-            "why": "; ".join(link["why"][:5]),
-            "from": places[pair[0]],
-            "to": places[pair[1]],
-        }
-        for pair, link in links.items()
-    ]
-    lines.sort(key=lambda line: STATES.index(line["state"]), reverse=True)
-    bad = [line for line in lines if line["state"] != "ok"]
-    ends = Counter((name, line["state"]) for line in bad for name in line["pair"])
-    # One that is cut off from many is one line to the middle, too, in their colour.
-    cut = {} if mesh else {name: state for (name, state), number in ends.items() if number > _CUT}
     font = 44 if len(names) <= 12 else 28 if mesh else max(7, min(20, round(2000 / len(names))))
+    labels = _choose_labels(nodes)
     # Room for the longest name, as wide as letters usually are.
-    beside = round(max((len(name) for name in names), default=0) * font * 0.62) + 40 - (_SIZE // 2 - _RADIUS)
+    beside = round(max(map(len, labels.values()), default=0) * font * 0.62) + 40 - (_SIZE // 2 - _RADIUS)
+    spokes = {} if mesh else _choose_spokes(names, hosts, links)
+    pairs = [pair for pair in (links.list_pairs() if mesh else links.pairs) if pair[0] in angles and pair[1] in angles]
+    pairs = [pair for pair in pairs if not _has_spoke(spokes, links, pair)]
+    pairs.sort(key=lambda pair: STATES.index(links.find_state(pair)))
+    places = {node["name"]: (node["x"], node["y"]) for node in nodes}
+    drawn = pairs if mesh else pairs[:_MOST_LINES]
+    lines = [{**_describe_link(links, pair), "from": places[pair[0]], "to": places[pair[1]]} for pair in reversed(drawn)]
     return {
         "nodes": nodes,
-        "bad": bad,
-        "lines": lines if mesh else [line for line in bad if not set(line["pair"]) & set(cut)],
-        "spokes": [] if mesh else [{"x": node["x"], "y": node["y"], "state": cut.get(node["name"], "ok")} for node in nodes],
-        "counts": {state: sum(link["state"] == state for link in links.values()) for state in STATES},
+        "labels": labels,
+        "lines": lines,
+        "spokes": spokes,
+        "paths": _draw_spokes(spokes, places),
+        "counts": links.count_states(),
+        "lines_left": len(pairs) - len(drawn),
+        "strangers_left": len(strangers[_STRANGERS:]),
         "font": font,
         "margin": (beside, -60) if mesh else (beside, beside),
         "radius": 10 if len(names) <= 60 else 4,
         "size": _SIZE,
         "wide": len(names) > 60,
     }
+
+
+def list_bad_links(links: Links, shown: int) -> dict[str, Any]:
+    """What is not as planned, worst first: of hosts, with all of their links, and of pairs; and how many are not shown."""
+    hosts = [(f"{name}, all links", fault) for name, fault in links.hosts.items()]
+    found = sorted([*hosts, *links.pairs.items()], key=lambda one: STATES.index(one[1].state))
+    rows = [
+        {"link": name if isinstance(name, str) else " – ".join(name), "state": fault.state, "why": "; ".join(fault.why)}
+        for name, fault in found[:shown]
+    ]
+    return {"count": len(found), "rows": rows}
+
+
+def _describe_link(links: Links, pair: Pair) -> dict[str, Any]:
+    whys = [why for fault in links.list_faults(pair) for why in fault.why]
+    return {"pair": pair, "state": links.find_state(pair), "why": "; ".join(whys[:_MOST_WHY])}
+
+
+def _choose_spokes(names: Sequence[str], hosts: Sequence[str], links: Links) -> dict[str, str]:
+    """By host the state of its line to the middle: that of all its links, or of so many that they are drawn as one."""
+    ends = Counter((name, fault.state) for pair, fault in links.pairs.items() for name in pair)
+    known, spokes = set(hosts), {}
+    for name in names:
+        states = [state for state in STATES if ends[name, state] > _CUT]
+        states += [links.hosts[name].state] if name in links.hosts else ["unknown"] if name in links.unseen else []
+        if states or name in known:
+            spokes[name] = _find_worst_state("ok", *states)
+    return spokes
+
+
+def _has_spoke(spokes: Mapping[str, str], links: Links, pair: Pair) -> bool:
+    """Whether the line to the middle of one of them says as much."""
+    said = links.pairs[pair].state if pair in links.pairs else "ok"
+    return any(STATES.index(spokes.get(name, "ok")) <= STATES.index(said) for name in pair) and said != "ok"
+
+
+def _draw_spokes(spokes: Mapping[str, str], places: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """By state one path with all lines to the middle."""
+    middle = f"{_SIZE // 2} {_SIZE // 2}"
+    paths: dict[str, str] = {}
+    for name, state in spokes.items():
+        paths[state] = paths.get(state, "") + f"M{middle}L{places[name][0]} {places[name][1]}"
+    return {state: paths[state] for state in reversed(STATES) if state in paths}
+
+
+def _choose_labels(nodes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By host its name on the circle, where there is room: in a large fleet of those that are not well."""
+    many, labels, free = len(nodes) > _NAMED, {}, 0.0
+    for number, node in enumerate(nodes):
+        if not many or (number >= free and node["state"] != "ok"):
+            free = number + len(nodes) / _NAMED
+            labels[node["name"]] = shorten_text(show_controls(node["name"]), _MOST_LETTERS)
+    return labels
 
 
 def _find_node_state(name: str, hosts: Sequence[str], drift: Mapping[str, Any], matrix: Mapping[str, Any]) -> str:
@@ -136,24 +254,3 @@ def _draw_node(name: str, angle: float, mesh: bool, state: str) -> dict[str, Any
         "anchor": "start" if right else "end",
         "offset": 20 if right else -20,
     }
-
-
-def write_mermaid(picture: Mapping[str, Any]) -> str:
-    """The same for Markdown."""
-    ids = {node["name"]: f"n{number}" for number, node in enumerate(picture["nodes"])}
-    arrows = {"ok": "---", "drifted": "-.-", "broken": "-. x .-", "extra": "-. extra .-", "unknown": "-. ? .-"}
-    lines = ["graph LR"]
-    lines += [f'  {ids[node["name"]]}["{_escape_quotes(node["name"])}"]:::{node["state"]}' for node in picture["nodes"]]
-    if picture["spokes"]:
-        lines.append('  hub(("overlay"))')
-        lines += [f"  hub --- {ids[node['name']]}" for node in picture["nodes"]]
-    lines += [
-        f"  {ids[one]} {arrows[line['state']]} {ids[other]}" for line in picture["lines"] for one, other in [line["pair"]]
-    ]
-    colours = {"ok": "#1a7f37", "drifted": "#9a6700", "broken": "#cf222e", "extra": "#0969da", "unknown": "#6e7781"}
-    lines += [f"  classDef {state} stroke:{colour},stroke-width:2px" for state, colour in colours.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _escape_quotes(text: str) -> str:
-    return text.replace('"', "'")

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.reports import Case, make_head, write_junit, write_markdown
-from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun, join_names
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import count_noun, join_names, quote_text
 
 SCHEMA = "agentless.overlay/verify"
 VERSION = 2
@@ -29,11 +30,11 @@ def make_verify_report(
 
     @param problems: by host that could not be asked, why
     """
+    bad = {row["from"] for row in rows if not row["ok"] and row["network"]}
+    bad |= {name for item in findings for name in item["hosts"]}
     hosts = {}
     for name in sorted({row["from"] for row in rows} | set(problems)):
-        bad = [row for row in rows if row["from"] == name and not row["ok"] and row["network"]]
-        named = [item for item in findings if name in item["hosts"]]
-        status = "unknown" if name in problems else "broken" if bad or named else "ok"
+        status = "unknown" if name in problems else "broken" if name in bad else "ok"
         hosts[name] = {"status": status, "problem": problems.get(name, "")}
     states = [host["status"] for host in hosts.values()]
     overlay = [row for row in rows if row["network"]]
@@ -81,21 +82,24 @@ def write_verify_files(report: dict[str, Any]) -> dict[str, str]:
         for item in report["findings"]
     ]
     unknown = {name: host["problem"] for name, host in report["hosts"].items() if host["status"] == "unknown"}
-    more = [f"- {name} could not be asked: {' '.join(problem.split())}" for name, problem in unknown.items()]
-    suites = [(name, _list_verify_cases(report, name)) for name in report["hosts"]]
+    more = [f"- {quote_text(name)} could not be asked: {quote_text(problem)}" for name, problem in unknown.items()]
+    cells = [tuple(map(quote_text, row)) for row in rows]
+    of_hosts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in report["rows"]:
+        of_hosts[row["from"]].append(row)
+    suites = [(name, _list_verify_cases(of_hosts[name], host)) for name, host in report["hosts"].items()]
     return {
-        "md": write_markdown(report, summarize_verify(report), _COLUMNS, rows, more),
+        "md": write_markdown(report, summarize_verify(report), _COLUMNS, cells, more, "verify.json"),
         "xml": write_junit("verify", suites),
     }
 
 
-def _list_verify_cases(report: Mapping[str, Any], name: str) -> list[Case]:
+def _list_verify_cases(rows: Collection[Mapping[str, Any]], host: Mapping[str, Any]) -> list[Case]:
     """A case for each target of a host that pinged."""
     cases = []
-    for row in report["rows"]:
-        if row["network"] and row["from"] == name:
+    for row in rows:
+        if row["network"]:
             title = f"{row['source']} to {row['target']} {row['address']} on {row['network']}"
             lost = f"passes up to {row['largest']} of {row['size']} bytes" if row["reached"] else row["said"]
             cases.append(Case(title, "" if row["ok"] else lost or "no answer"))
-    host = report["hosts"][name]
     return [*cases, Case("host", error=host["problem"] or "unknown")] if host["status"] == "unknown" else cases

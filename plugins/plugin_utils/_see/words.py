@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 _MOST_NAMES = 10  # in a line
+_MOST_LETTERS = 500  # of what others say, in a line of Markdown
+# What has no sign of its own: XML 1.0 forbids some, UTF-8 cannot hold some, and some turn around what follows.
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+# A name or a sentence that neither Markdown makes anything of nor GitHub, which looks for links in text by itself.
+_HARMLESS = re.compile(r"(?!.*(://|www\.|gh-\d))[a-z0-9][a-z0-9 .,:;/()%=+-]*|", re.IGNORECASE | re.ASCII)
+_Item = TypeVar("_Item")
 
 
 def count_noun(number: int, noun: str) -> str:
@@ -22,11 +31,47 @@ def join_names(names: Iterable[str], shown: int = _MOST_NAMES) -> str:
     return ", ".join(given[:shown]) + (f" and {len(given) - shown} more" if len(given) > shown else "")
 
 
-def escape_cell(text: str) -> str:
-    """For a table in Markdown."""
-    return " ".join(text.split()).replace("|", "\\|")
+def show_controls(text: str) -> str:
+    """What has no sign of its own, as programmers write it."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def escape_xml(text: str) -> str:
-    """What XML 1.0 can carry; a program's error message may hold anything."""
-    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "?", text)
+def quote_text(text: str) -> str:
+    """A name, or what others say, within a line of Markdown: nothing in it is a link, markup, mention or reference."""
+    line = _make_line(text)
+    return line if _HARMLESS.fullmatch(line) else quote_code(line)
+
+
+def quote_code(text: str) -> str:
+    """The same, always as code."""
+    line = _make_line(text)
+    # In a table a bar is one even in code, and a backtick would end it.
+    return (f"`{line}`" if line else "") if not {"`", "|"} & set(line) else quote_html(line)
+
+
+def quote_html(text: str) -> str:
+    """The same where HTML stands between lines of Markdown."""
+    line = _make_line(text)
+    if _HARMLESS.fullmatch(line):
+        return line
+    # Not only what HTML needs: within a line Markdown looks for its own signs here, too.
+    return "<code>" + re.sub(r"[^\w ]|_", lambda found: f"&#{ord(found[0])};", line) + "</code>"
+
+
+def _make_line(text: str) -> str:
+    return shorten_text(" ".join(show_controls(text).split()))
+
+
+def shorten_text(text: str, most: int = _MOST_LETTERS) -> str:
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def take_whole(items: Iterable[_Item], sizes: Iterable[int], room: int) -> list[_Item]:
+    """The first of them that fit into the room together."""
+    taken = []
+    for one, size in zip(items, sizes):
+        room -= size
+        if room < 0:
+            break
+        taken.append(one)
+    return taken
