@@ -23,7 +23,7 @@ _RTM_GETQDISC = 38
 _TCMSG = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 4, 5, 18, 37, 43
 _KIND, _DATA, _PORT_KIND, _PORT_DATA = 1, 2, 4, 5  # IFLA_INFO_...
-_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_BR_MCAST_SNOOPING, _IFLA_XDP_ATTACHED = 3, 34, 23, 2
+_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_XDP_ATTACHED = 3, 34, 2
 # Of a vxlan device what no option of ours is about, and how iproute2 calls it; a flag among them is set by being there.
 _VXLAN = {
     **{21: "remcsumtx", 22: "remcsumrx", 24: "remcsum without partial checksums", 25: "external", 27: "gpe"},
@@ -155,13 +155,6 @@ def _find_groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
         # A vxlan device's own, not those that it has as a port of a bridge.
         if groups.get(index, {}).get(index) and _unpack_kind(links, index) == "vxlan":
             yield index, "it has multicast groups of its own", "See bridge mdb show dev %s, and remove them" % name
-        for bridge in groups:
-            info = _attributes.map_attributes(links.get(bridge, {}).get(_IFLA_LINKINFO, b""))
-            snooping = _attributes.map_attributes(info.get(_DATA, b"")).get(_IFLA_BR_MCAST_SNOOPING)
-            if snooping == b"\0" and (bridge == index or index in groups[bridge]):
-                # The kernel takes none while it does not look for them.
-                remedy = "Remove them (bridge mdb), or ip link set dev %s type bridge mcast_snooping 1"
-                yield index, "it has multicast groups on a bridge without snooping", remedy % _unpack_name(links[bridge])
 
 
 def _find_hooks(host: Host, going: Mapping[int, str]) -> _Found:
