@@ -139,6 +139,25 @@ def test_a_removed_bridge_comes_back_with_all_that_was_on_it(
     assert "br.7" not in flat.sh("ip link") and "agentless" not in flat.sh("nft list ruleset; iptables -S")
 
 
+def test_a_bridge_whose_only_port_was_down_has_its_neighbours_again(
+    namespace: Namespace, pyroute2: str, tmp_path: Path
+) -> None:
+    """What fails takes long enough for the kernel to see that there is no carrier, and to forget all that is not permanent."""
+    link = {**VXLAN, "alias": "agentless.overlay:x", "master": "br.7", "addresses": []}
+    options = {"bridge": [BRIDGE], "firewall": [FIREWALL], "vxlan_link": [{"entries": [link]}]}
+    namespace.converge("overlay_host", pyroute2, **options)
+    namespace.sh("ip neigh add 10.77.0.6 lladdr 02:00:00:00:77:06 dev br.7 nud noarp")
+    before = look(namespace)
+    down = {**options, "firewall": [], "vxlan_link": [{"entries": [{**link, "up": False}]}]}
+    wrapper = failing(tmp_path, "nft", " -f ")
+    program = tmp_path / "nft"
+    program.write_text(program.read_text().replace("\n", "\nsleep 0.7\n", 1))
+    answer = namespace.module("overlay_host", pyroute2, fails=True, wrapper=wrapper, **down)
+    assert AS_IT_WAS in answer["msg"], answer["msg"]
+    assert "10.77.0.6 lladdr 02:00:00:00:77:06 NOARP" in namespace.sh("ip neigh show dev br.7 nud noarp")
+    assert differences(namespace, before) == {}
+
+
 def test_what_cannot_be_undone_is_named_and_the_rest_is_undone(flat: Namespace, pyroute2: str, tmp_path: Path) -> None:
     before = look(flat)
     wrapper = failing(tmp_path, "nft", " -f ")
