@@ -49,6 +49,9 @@ class ActionModule(ActionBase):
         options = _make_empty_options() if arguments["teardown"] else self._planned(arguments, variables)
         if arguments["defer"]:
             options["docker_bip"] = [dict(item, defer=True) for item in options["docker_bip"]]
+        if arguments["check"] and arguments["refuse"] and not self._task.check_mode:
+            # The only call where nothing is to be done; a report leaves nothing on a host.
+            options["looks"] = True
         # A keyword check_mode of the task would be templated for each host, and knows of the command line only.
         self._task.check_mode = self._task.check_mode or arguments["check"]
         section = arguments["section"]

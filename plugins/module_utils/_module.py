@@ -30,6 +30,7 @@ HOST_SPEC: Options = {
     **{section: {"type": "list", "elements": "dict"} for section in SPECS},
     "allow_drops": {"type": "bool", "default": True},
     "tell": {"type": "bool", "default": False},
+    "looks": {"type": "bool", "default": False},
     "networks": {
         "type": "dict",
         "options": {
@@ -91,13 +92,14 @@ def run_host_module() -> None:
     """Run overlay_host: all sections in one transaction."""
     module = AnsibleModule(argument_spec=HOST_SPEC, supports_check_mode=True)
     options = dict(module.params)
-    allow_drops, asked, networks, tell = (options.pop(name) for name in ("allow_drops", "probe", "networks", "tell"))
+    names = ("allow_drops", "probe", "networks", "tell", "looks")
+    allow_drops, asked, networks, tell, looks = (options.pop(name) for name in names)
     known = None if networks is None else {*networks["known"], *networks["remove"]}
     try:
         sections = validate_sections(options)
     except OverlayError as error:
         module.fail_json(msg=str(error))
-    _run_engine(module, sections, allow_drops, True, asked, known, tell)
+    _run_engine(module, sections, allow_drops, True, asked, known, tell, looks)
 
 
 def validate_sections(options: Mapping[str, Any]) -> Dict[str, List[Dict[str, Any]]]:
@@ -185,6 +187,7 @@ def _run_engine(
     asked: Optional[Mapping[str, Any]] = None,
     known: Optional[Collection[str]] = None,
     tell: bool = False,
+    looks: bool = False,
 ) -> None:
     if _netlink.PYROUTE2_IMPORT_ERROR is not None:
         module.fail_json(
@@ -204,7 +207,7 @@ def _run_engine(
         host.session.close()
     if asked is not None and not answer["changed"] and not (answer.get("docker_bip") or {}).get("restart_required"):
         answer.update(_probe_targets_of(asked))
-    if not module.check_mode:
+    if looks or not module.check_mode:
         _imports.keep_compiled()
     # Thousands of peers need not come back with each answer.
     module.exit_json(invocation={"module_args": _abridge_options(module.params)}, **answer)

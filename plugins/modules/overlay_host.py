@@ -103,6 +103,12 @@ options:
       - Whether, in check mode, what stands in the way is told as a difference, for a report, and does not make the module fail.
     type: bool
     default: false
+  looks:
+    description:
+      - Whether check mode is of this call alone, in a run that changes what differs with the next one. What Python compiled is
+        then kept on the host, as it is without check mode.
+    type: bool
+    default: false
   allow_drops:
     description:
       - Whether an operation may drop packets that are on their way. With V(false) the module fails before it touches anything,

@@ -112,6 +112,21 @@ def test_an_unchanged_host_is_called_once(fleet: Fleet) -> None:
     assert set(fleet.calls().values()) == {1}
 
 
+@pytest.mark.usefixtures("golden")
+def test_an_unchanged_host_keeps_what_was_compiled(fleet: Fleet) -> None:
+    """After a boot too, which takes what was kept and leaves nothing to be done; where nothing may change, nothing is kept."""
+    look = "stat -c '%Y %i' /run/agentless-overlay.code"
+    fleet.sh("h1", "rm -f /run/agentless-overlay.code")
+    fleet.converge("--check")
+    drift = fleet.play("-e", f"overlay_report_dir={fleet.folder}/report", playbook="playbooks/drift.yml")
+    assert drift.code == 0, drift.output
+    assert fleet.sh("h1", look, check=False) == ""
+    assert set(fleet.converge().changed().values()) == {0}
+    kept = fleet.sh("h1", look)
+    fleet.converge()
+    assert fleet.sh("h1", look) == kept
+
+
 def test_a_changed_host_alone_is_called_again(fleet: Fleet, golden: dict[str, dict[str, Any]]) -> None:
     fleet.sh("h3", "ip route del $(ip route show proto 157 | head -n 1 | cut -d' ' -f1)")
     fleet.calls()

@@ -68,6 +68,11 @@ PORT = {
         "bridge mdb add dev br.7 port D grp 239.5.5.7 permanent filter_mode include source_list 10.1.9.8,10.1.9.7 proto zebra",
         "bridge -d mdb show dev br.7 | grep permanent | sort",
     ),
+    "groups of a bridge that snoops no more": (
+        "ip link set br.7 type bridge mcast_snooping 1; bridge mdb add dev br.7 port D grp 239.5.5.8 permanent; "
+        "ip link set br.7 type bridge mcast_snooping 0",
+        "bridge -d mdb show dev br.7 | grep permanent | sort; ip -d link show br.7 | grep -o 'mcast_snooping .'",
+    ),
 }
 BROKEN = [{"path": "/proc/nowhere/file", "content": "x"}]
 

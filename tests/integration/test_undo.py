@@ -139,21 +139,23 @@ def test_a_removed_bridge_comes_back_with_all_that_was_on_it(
     assert "br.7" not in flat.sh("ip link") and "agentless" not in flat.sh("nft list ruleset; iptables -S")
 
 
-def test_a_port_with_groups_does_not_leave_a_bridge_that_would_take_none_back(flat: Namespace, pyroute2: str) -> None:
-    group = "dev br.7 port vx grp 239.5.5.5 permanent"
-    flat.sh(
-        f"ip link set br.7 type bridge mcast_snooping 1; bridge mdb add {group}; ip link set br.7 type bridge mcast_snooping 0"
-    )
-    before = look(flat), flat.json("bridge -j -d mdb")
-    alone = {"vxlan_link": [{"entries": [{**VXLAN, "alias": "agentless.overlay:x", "addresses": []}], "purge": True}]}
-    answer = flat.module("overlay_host", pyroute2, fails=True, **alone)
-    assert "vx is to leave its bridge, and it has multicast groups on a bridge without snooping" in answer["msg"]
-    assert "Nothing was changed" in answer["msg"]
-    assert (look(flat), flat.json("bridge -j -d mdb")) == before
-    assert "ip link set dev br.7 type bridge mcast_snooping 1" in answer["msg"]
-    flat.sh("ip link set dev br.7 type bridge mcast_snooping 1")
-    flat.converge("overlay_host", pyroute2, **alone)
-    assert "master" not in flat.json("ip -j link show vx")[0]
+def test_a_bridge_whose_only_port_was_down_has_its_neighbours_again(
+    namespace: Namespace, pyroute2: str, tmp_path: Path
+) -> None:
+    """What fails takes long enough for the kernel to see that there is no carrier, and to forget all that is not permanent."""
+    link = {**VXLAN, "alias": "agentless.overlay:x", "master": "br.7", "addresses": []}
+    options = {"bridge": [BRIDGE], "firewall": [FIREWALL], "vxlan_link": [{"entries": [link]}]}
+    namespace.converge("overlay_host", pyroute2, **options)
+    namespace.sh("ip neigh add 10.77.0.6 lladdr 02:00:00:00:77:06 dev br.7 nud noarp")
+    before = look(namespace)
+    down = {**options, "firewall": [], "vxlan_link": [{"entries": [{**link, "up": False}]}]}
+    wrapper = failing(tmp_path, "nft", " -f ")
+    program = tmp_path / "nft"
+    program.write_text(program.read_text().replace("\n", "\nsleep 0.7\n", 1))
+    answer = namespace.module("overlay_host", pyroute2, fails=True, wrapper=wrapper, **down)
+    assert AS_IT_WAS in answer["msg"], answer["msg"]
+    assert "10.77.0.6 lladdr 02:00:00:00:77:06 NOARP" in namespace.sh("ip neigh show dev br.7 nud noarp")
+    assert differences(namespace, before) == {}
 
 
 def test_what_cannot_be_undone_is_named_and_the_rest_is_undone(flat: Namespace, pyroute2: str, tmp_path: Path) -> None:

@@ -215,6 +215,10 @@ class Links(Resource[Link]):
                 effects.lost.add(op.entry.name)
             elif op.before is not None:
                 effects.add_change(op.entry.name, op.before, op.after)
+                if op.before.up and not op.after.up:
+                    # A port that is down is as good as none.
+                    effects.interrupted |= bridge
+                    effects.left |= bridge
                 if op.before.master != op.after.master:
                     # What was set on the port goes with it.
                     effects.interrupted.add(op.entry.name)

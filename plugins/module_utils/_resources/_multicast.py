@@ -64,12 +64,15 @@ def _decode_group(info: bytes) -> Group:
     return info[:_ENTRY], tuple(asked)
 
 
-def put_groups(host: Host, bridge: int, groups: Sequence[Group]) -> None:
-    """Give the ports of a bridge, which is up, the groups that they lack."""
+def list_lacking(host: Host, bridge: int, groups: Sequence[Group]) -> List[Group]:
+    """Those of some groups that the ports of a bridge do not have."""
     there = {group for groups_of in read_groups(host).get(bridge, {}).values() for group in groups_of} if groups else set()
+    return [group for group in groups if group not in there]
+
+
+def put_groups(host: Host, bridge: int, groups: Sequence[Group]) -> None:
+    """Give the ports of a bridge, which is up and has its multicast snooping on, groups that they lack."""
     for entry, asked in groups:
-        if (entry, asked) in there:
-            continue
         packed = (
             _attributes.nest_attributes(*one) if one[0] == _ASKED_SOURCES else _attributes.pack_attribute(*one) for one in asked
         )

@@ -39,6 +39,7 @@ _PORT = (*range(2, 13), 25, *range(27, 35), 37, 39, 40, 42, 43, 44)
 # And on a bridge (IFLA_BR_...), of which VLANs come last: some of it is refused once they are on.
 _BRIDGE = (*range(1, 7), 8, 9, 20, *range(22, 26), *range(27, 40), *range(41, 47), 49)
 _VLAN_FILTERING = 7
+_MCAST_SNOOPING = 23
 NEIGH_SUPPRESS = 32
 
 Values = Tuple[Raw, ...]
@@ -166,7 +167,20 @@ def put_port(host: Host, index: int, port: Port, bridge: int) -> None:
         fields = {"family": _AF_BRIDGE, "ifindex": index, "state": state, "flags": flags | target}
         attrs: List[Tuple[str, Any]] = [("NDA_LLADDR", mac)] + ([("NDA_VLAN", vlan)] if vlan else [])
         host.session.write_one(Message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ndmsg, fields, attrs))
-    _multicast.put_groups(host, bridge, port.groups)
+    _give_groups(host, bridge, port.groups)
+
+
+def _give_groups(host: Host, bridge: int, groups: Sequence[_multicast.Group]) -> None:
+    """Give ports their groups. A bridge that snoops no more keeps those that it had, and takes none before it snoops again."""
+    lacking = _multicast.list_lacking(host, bridge, groups)
+    is_off = bool(lacking) and dict(read_bridge_options(host, bridge)).get(_MCAST_SNOOPING) == b"\0"
+    if is_off:
+        _write_link_data(host, bridge, b"bridge", (_KIND, _DATA), [(_MCAST_SNOOPING, b"\1")])
+    try:
+        _multicast.put_groups(host, bridge, lacking)
+    finally:
+        if is_off:
+            _write_link_data(host, bridge, b"bridge", (_KIND, _DATA), [(_MCAST_SNOOPING, b"\0")])
 
 
 def put_ports(host: Host, bridge: str, ports: Sequence[Port]) -> None:

@@ -23,7 +23,7 @@ _RTM_GETQDISC = 38
 _TCMSG = struct.Struct("=BxxxiIII")  # family, index, handle, parent, info
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 4, 5, 18, 37, 43
 _KIND, _DATA, _PORT_KIND, _PORT_DATA = 1, 2, 4, 5  # IFLA_INFO_...
-_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_BR_MCAST_SNOOPING, _IFLA_XDP_ATTACHED = 3, 34, 23, 2
+_IFLA_VXLAN_LINK, _IFLA_BRPORT_BACKUP_PORT, _IFLA_XDP_ATTACHED = 3, 34, 2
 # Of a vxlan device what no option of ours is about, and how iproute2 calls it; a flag among them is set by being there.
 _VXLAN = {
     **{21: "remcsumtx", 22: "remcsumrx", 24: "remcsum without partial checksums", 25: "external", 27: "gpe"},
@@ -46,7 +46,6 @@ def list_dependents(host: Host, section: str, effects: Effects, devices: Mapping
         *_find_lost_options(going, links),
         *_find_queues(host, going),
         *_find_groups(host, going, links),
-        *_find_unsnooped_groups(host, going, links),
         *_find_hooks(host, going),
     ]
     for index, thing, remedy in sorted(found):
@@ -64,10 +63,7 @@ def list_affected(host: Host, section: str, found: Mapping[Key, Any], wanted: Ma
         for there, wish in pairs
         if getattr(wish, "master", None) and getattr(there, "master", None) != wish.master
     }
-    leaving = {
-        there.index: there.name for there, wish in pairs if getattr(there, "master", None) and there.master != wish.master
-    }
-    if not lowered and not bound and not leaving:
+    if not lowered and not bound:
         return
     links, mtus = _read_links(host), {there.index: wish.mtu for there, wish in pairs}
     for link in links.values():
@@ -81,13 +77,6 @@ def list_affected(host: Host, section: str, found: Mapping[Key, Any], wanted: Ma
         if below in bound and kind.startswith(("macv", "ipv")):
             text = "%s: %s cannot be a port of %s while the device %s (%s) is on it. ip link delete %s, or move it"
             yield text % (section, bound[below].name, bound[below].master, name, kind, name)
-    for index, thing, remedy in _find_unsnooped_groups(host, leaving, links):
-        yield "%s: %s is to leave its bridge, and %s, which nobody could put back. %s" % (
-            section,
-            leaving[index],
-            thing,
-            remedy,
-        )
 
 
 _Found = Iterator[Tuple[int, str, str]]
@@ -166,18 +155,6 @@ def _find_groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
         # A vxlan device's own, not those that it has as a port of a bridge.
         if groups.get(index, {}).get(index) and _unpack_kind(links, index) == "vxlan":
             yield index, "it has multicast groups of its own", "See bridge mdb show dev %s, and remove them" % name
-
-
-def _find_unsnooped_groups(host: Host, going: Mapping[int, str], links: _Links) -> _Found:
-    groups = _multicast.read_groups(host) if going else {}
-    for index in going:
-        for bridge in groups:
-            info = _attributes.map_attributes(links.get(bridge, {}).get(_IFLA_LINKINFO, b""))
-            snooping = _attributes.map_attributes(info.get(_DATA, b"")).get(_IFLA_BR_MCAST_SNOOPING)
-            if snooping == b"\0" and (bridge == index or index in groups[bridge]):
-                # The kernel takes none while it does not look for them.
-                remedy = "ip link set dev %s type bridge mcast_snooping 1; then they come back, or can be removed (bridge mdb)"
-                yield index, "it has multicast groups on a bridge without snooping", remedy % _unpack_name(links[bridge])
 
 
 def _find_hooks(host: Host, going: Mapping[int, str]) -> _Found:
