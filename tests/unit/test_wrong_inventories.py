@@ -172,6 +172,7 @@ def test_what_has_to_be_there_is_not_set(key: str) -> None:
         ),
         ([{**HAND, "bridge": "vxlan.88"}, NETWORK], "[1].device = 'vxlan.88': network hand has a bridge of that name"),
         ([{**NETWORK, "dev": "br.91"}, L2], "[0].dev = 'br.91': network l2 makes a bridge of that name"),
+        ([{**NETWORK, "dev": "lo"}], "[0].dev = 'lo': no device by which a host reaches others"),
         ([{**NETWORK, "dev": "vxlan.88"}], "[0].dev = 'vxlan.88': network demo makes a device of that name"),
         *(
             ([{**NETWORK, "device": name}], f"[0].device = '{name}': the kernel or Docker has a device of that name")
