@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import ipaddress
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources impor
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS, restore_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import fields
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import make_part
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.part import list_probe_targets, make_part
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import Planned, make_plan
 
 EXAMPLES = int(os.environ.get("OVERLAY_EXAMPLES", "2000"))
@@ -249,7 +250,7 @@ def plan_of(inventory: Inventory) -> Planned:
 
 def check(inventory: Inventory) -> Planned:
     made, again = plan_of(inventory), plan_of(inventory)
-    assert [str(error) for error in made.errors] == [str(error) for error in again.errors]
+    assert made.errors == again.errors and (made.errors or made.plan == again.plan)
     for error in made.errors:
         assert all((error.host, error.variable, error.value, error.problem, error.remedy)), error
         text = str(error)
@@ -264,10 +265,13 @@ def _check_plan(made: Planned) -> None:
     plain = made.plan.to_plain()
     assert plain["networks"] and made.plan.list_nodes()
     assert restore_plan(json.loads(json.dumps(plain))) == made.plan
+    cidrs = [ipaddress.ip_network(cidr) for network in made.plan.networks.values() for cidr in network.cidrs]
     for node in made.plan.list_nodes():
         sections = _module.validate_sections(make_part(made.plan, node))
         for resource in ORDER:
             resource.parse(sections)
+        for target in list_probe_targets(made.plan, node, {}):
+            assert any(ipaddress.ip_address(target["address"]) in cidr for cidr in cidrs), target
 
 
 def by_examples(test: Callable[..., None]) -> Callable[..., None]:

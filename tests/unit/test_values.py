@@ -123,7 +123,10 @@ def test_what_yaml_makes_of_a_text(written: str, words: str) -> None:
         ({"underlay_ip": "192.168.65.2/024"}, "not an IP address"),
         ({"underlay_subnet": ["192.168.65.0/24", "192.168.0.0/16"]}, "two IPv4 networks; a list is one of each family"),
         ({"underlay_subnet": "fd65::5/64"}, "has host bits; the network is fd65::/64. Write the network that"),
+        ({"underlay_ip": "192.168.65.2/0"}, "0.0.0.0/0 is more than a network of unicast addresses"),
+        ({"underlay_subnet": "128.0.0.0/1"}, "not a network of unicast addresses. Write the network that"),
         ({"underlay_dev": False}, "overlay_underlay_dev = false: not a device name"),
+        ({"underlay_dev": "docker0"}, "overlay_underlay_dev = 'docker0': no device by which a host reaches others"),
         ({"underlay_mtu": "01500"}, "overlay_underlay_mtu = '01500': not an MTU"),
     ],
 )

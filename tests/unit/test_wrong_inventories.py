@@ -153,7 +153,7 @@ def test_what_has_to_be_there_is_not_set(key: str) -> None:
     ("networks", "words"),
     [
         ([{**WEB, "device": "br.89"}], "[0].device = 'br.89': its bridge would be br.89, and the network's device (device)"),
-        ([{**NETWORK, "device": "br.89"}, WEB], "[1].vni = 'br.89': its bridge would be br.89, and network demo has a device"),
+        ([{**NETWORK, "device": "br.89"}, WEB], "[1].vni = 89: its bridge would be br.89, and network demo has a device"),
         ([WEB, {**NETWORK, "device": "br.89"}], "[1].device = 'br.89': network web has a bridge of that name"),
         ([{**NETWORK, "device": "vx"}, {**WEB, "device": "vx"}], "[1].device = 'vx': network demo has the same device"),
         (
@@ -168,10 +168,11 @@ def test_what_has_to_be_there_is_not_set(key: str) -> None:
         ([GW, {**HAND, "bridge": "br.gw"}], "[1].bridge = 'br.gw': network gw has the same bridge"),
         (
             [{**HAND, "bridge": "br.gw"}, GW],
-            "[1].name = 'br.gw': its bridge would be br.gw, and network hand has the same bridge",
+            "[1].name = 'gw': its bridge would be br.gw, and network hand has the same bridge",
         ),
         ([{**HAND, "bridge": "vxlan.88"}, NETWORK], "[1].device = 'vxlan.88': network hand has a bridge of that name"),
         ([{**NETWORK, "dev": "br.91"}, L2], "[0].dev = 'br.91': network l2 makes a bridge of that name"),
+        ([{**NETWORK, "dev": "lo"}], "[0].dev = 'lo': no device by which a host reaches others"),
         ([{**NETWORK, "dev": "vxlan.88"}], "[0].dev = 'vxlan.88': network demo makes a device of that name"),
         *(
             ([{**NETWORK, "device": name}], f"[0].device = '{name}': the kernel or Docker has a device of that name")

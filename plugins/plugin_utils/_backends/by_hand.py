@@ -109,12 +109,8 @@ class ByHand(Network):
                 yield f"{where}.name", container.name, f"network {other.name} has a namespace of that name", "Choose another"
             for mapping in container.publish:
                 if mapping.port in ports:
-                    yield (
-                        f"{where}.publish",
-                        mapping.port,
-                        f"network {other.name} has port {mapping.port}",
-                        "Choose another port",
-                    )
+                    problem = f"network {other.name} has port {mapping.port}"
+                    yield f"{where}.publish", mapping.port, problem, "Choose another port"
 
     def list_words(self) -> Iterable[str]:
         yield from super().list_words()

@@ -84,8 +84,8 @@ def _read_parallel(item: Fields, own: Tunnel) -> list[Tunnel]:
             item.wrong(where, "not a mapping of vni, port or device", "Write parallel: [{vni: 89}]", value=given)
             continue
         # In the place of a wrong one what clashes with none.
-        vni = item.check_number(f"{where}.vni", options.get("vni", own.vni), 1, MAX_VNI, 0)
-        port = item.check_number(f"{where}.port", options.get("port", own.port), 1, 65535, 0)
+        vni = item.check_number(f"{where}.vni", options["vni"], 1, MAX_VNI, 0) if "vni" in options else own.vni
+        port = item.check_number(f"{where}.port", options["port"], 1, 65535, 0) if "port" in options else own.port
         device = item.check_device(f"{where}.device", options.get("device", f"vxlan.{vni}"))
         if (vni, port) in [(one.vni, one.port) for one in (own, *found)]:
             problem = f"VNI {vni} and port {port} are those of the network itself, or of another one that is parallel"

@@ -104,8 +104,7 @@ def read_tunnel(item: Fields, version: int) -> Tunnel:
     """The tunnel of an item."""
     vni = item.read_number("vni", 1, MAX_VNI, 0)
     port = item.read_number("port", 1, 65535, DEFAULT_PORT)
-    device = item.read_device("device", f"vxlan.{vni}")
-    return Tunnel(device, "udp", port, vni, OVERHEADS[version], version=version)
+    return Tunnel(item.read_device("device", f"vxlan.{vni}"), "udp", port, vni, OVERHEADS[version], version=version)
 
 
 def read_link(item: Fields, version: int) -> dict[str, Any]:

@@ -212,9 +212,8 @@ class Claims:
         address = lease.ip if lease is not None else None
         ends = (ledger.cidr.first, ledger.cidr.last) if ledger.cidr.version == 4 else (ledger.cidr.first,)
         if address is None:
-            self.errors.add(
-                host, variable, value, f"not an IP address{hint_quotes(value)}", f"Write an address of {ledger.cidr}"
-            )
+            problem = f"not an IP address{hint_quotes(value)}"
+            self.errors.add(host, variable, value, problem, f"Write an address of {ledger.cidr}")
         elif address not in ledger.cidr or address.value in ends:
             problem = f"not an address for a host of network {item.network.name}, {ledger.cidr}"
             self.errors.add(host, variable, value, problem, f"Write another address of {ledger.cidr}")

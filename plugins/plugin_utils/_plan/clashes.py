@@ -36,7 +36,7 @@ def find_clashes(where: str, item: Item, other: Item, errors: Errors) -> None:
         shown = mine.bridge if mine.docker_name == "bridge" else mine.docker_name
         problem = f"network {theirs.name} has {shown} already, which has room for one"
         errors.add(EVERYWHERE, f"{where}.attach", shown, problem, _OWN_DOCKER_NETWORK)
-    elif not vnis & {tunnel.vni for tunnel in mine.tunnels}:
+    if not vnis & {tunnel.vni for tunnel in mine.tunnels}:
         # Devices are named after the VNI.
         find_device_clashes(where, mine, theirs, errors)
     # One file a host tells its runtimes of one network.

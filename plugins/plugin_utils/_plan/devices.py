@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Item
@@ -24,17 +25,19 @@ class Device:
     name: str
     kind: str
     option: str
+    value: Any
 
 
 def list_made_devices(network: Network) -> Iterator[Device]:
     for number, tunnel in enumerate(network.tunnels):
         # Without a name is what was refused.
         if tunnel.device:
-            yield Device(tunnel.device, "device", "parallel" if number else "device")
+            yield Device(tunnel.device, "device", "parallel" if number else "device", tunnel.device)
     # Docker's own bridge Docker makes.
     if network.bridge and network.docker_name != "bridge":
-        named_after = "vni" if "vni" in network.options else "name"
-        yield Device(network.bridge, "bridge", "bridge" if "bridge" in network.options else named_after)
+        option, value = ("vni", network.tunnel.vni) if network.tunnel is not None else ("name", network.name)
+        option, value = ("bridge", network.bridge) if "bridge" in network.options else (option, value)
+        yield Device(network.bridge, "bridge", option, value)
 
 
 def find_device_clashes(where: str, mine: Network, theirs: Network, errors: Errors) -> None:
@@ -45,7 +48,7 @@ def find_device_clashes(where: str, mine: Network, theirs: Network, errors: Erro
         if other is not None:
             same = f"the same {other.kind}" if other.kind == device.kind else f"a {other.kind} of that name"
             problem = f"{_describe(device)}network {theirs.name} has {same}"
-            errors.add(EVERYWHERE, f"{where}.{device.option}", device.name, problem, _REMEDY)
+            errors.add(EVERYWHERE, f"{where}.{device.option}", device.value, problem, _REMEDY)
 
 
 def find_own_clashes(where: str, item: Item, errors: Errors) -> None:
@@ -55,7 +58,7 @@ def find_own_clashes(where: str, item: Item, errors: Errors) -> None:
         other = taken.setdefault(device.name, device)
         if other is not device:
             problem = f"{_describe(device)}the network's {other.kind} ({other.option}) has that name"
-            errors.add(EVERYWHERE, f"{where}.{other.option}", device.name, problem, _REMEDY)
+            errors.add(EVERYWHERE, f"{where}.{other.option}", other.value, problem, _REMEDY)
 
 
 def find_underlay_clashes(items: Sequence[tuple[str, Item]], underlays: Mapping[str, Underlay], errors: Errors) -> None:

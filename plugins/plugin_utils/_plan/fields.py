@@ -24,6 +24,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values imp
     as_list,
     as_network,
     drop_empty,
+    find_wrong_underlay_device,
     hint_quotes,
     is_device,
     is_empty,
@@ -146,8 +147,8 @@ class Fields:
     def read_underlay_device(self, key: str) -> str:
         """The name of a device that every host has; empty where none is given."""
         value = self.item.get(key, "")
-        if not is_empty(value) and not is_device(value):
-            problem = f"not a device name of at most 15 characters{hint_quotes(value)}"
+        problem = "" if is_empty(value) else find_wrong_underlay_device(value)
+        if problem:
             self.wrong(key, problem, "Name the hosts' underlay device, such as eth0")
             return ""
         return str(value)

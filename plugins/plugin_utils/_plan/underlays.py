@@ -24,9 +24,10 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values imp
     as_network,
     find_special,
     find_unusable,
+    find_wrong_underlay_device,
     hint_quotes,
-    is_device,
     is_empty,
+    is_unicast,
 )
 
 # What the smallest overlay needs over the smallest tunnel: vxlan over IPv4.
@@ -47,8 +48,8 @@ def read_underlays(nodes: Sequence[Node], errors: Errors) -> dict[str, Underlay]
             errors.add(node.name, _MTU, node.underlay_mtu, f"not an MTU from {_LEAST_MTU} to {MAX_MTU}", remedy)
             mtu = DEFAULT_UNDERLAY_MTU
         dev = "" if is_empty(node.underlay_dev) else node.underlay_dev
-        if not is_empty(dev) and not is_device(dev):
-            problem = f"not a device name of at most 15 characters{hint_quotes(dev)}"
+        problem = "" if is_empty(dev) else find_wrong_underlay_device(dev)
+        if problem:
             errors.add(node.name, "overlay_underlay_dev", dev, problem, "Name the host's underlay device, such as eth0")
             dev = ""
         if addresses:
@@ -90,9 +91,12 @@ def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[
 
 def _find_useless(address: IPAddress, subnet: IPNetwork | None) -> str:
     """Why no single other host can have it; empty where one can."""
-    if subnet is not None and int(address) in find_unusable(subnet):
+    kind = find_special(address, address)
+    if kind or subnet is None:
+        return kind
+    if int(address) in find_unusable(subnet):
         return f"the {'first' if int(address) == subnet.first else 'broadcast'} address of {subnet.cidr}"
-    return find_special(address, address)
+    return "" if is_unicast(subnet) else f"{subnet.cidr} is more than a network of unicast addresses"
 
 
 def _read_subnets(node: Node, addresses: Mapping[int, str], errors: Errors) -> dict[int, str]:
@@ -107,6 +111,8 @@ def _read_subnets(node: Node, addresses: Mapping[int, str], errors: Errors) -> d
         remedy = f"Write the network that the host's underlay address is in, such as {example}"
         if subnet is None or problem:
             errors.add(node.name, variable, value, problem, remedy)
+        elif not is_unicast(subnet):
+            errors.add(node.name, variable, value, "not a network of unicast addresses", remedy)
         elif subnet.version in found:
             problem = f"two IPv{subnet.version} networks; a list is one of each family"
             errors.add(node.name, variable, node.underlay_subnet, problem, remedy)

@@ -155,6 +155,13 @@ def is_reserved_device(name: str) -> bool:
     return _RESERVED_DEVICE.fullmatch(name) is not None
 
 
+def find_wrong_underlay_device(value: Any) -> str:
+    """What keeps a value from naming the device by which a host reaches the others; empty where nothing does."""
+    if not is_device(value):
+        return f"not a device name of at most 15 characters{hint_quotes(value)}"
+    return "no device by which a host reaches others" if is_reserved_device(value) else ""
+
+
 def select_nodes(value: Any, nodes: Sequence[Node], groups: Mapping[str, Sequence[str]]) -> tuple[frozenset[str], str]:
     """The nodes that are meant, and what is wrong with the value, if anything.
 
