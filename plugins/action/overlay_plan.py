@@ -47,15 +47,16 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = {**super().run(tmp, task_vars), "warnings": []}
-        if NETADDR_IMPORT_ERROR is not None:
-            problem = "The planner needs netaddr on the controller (pip: netaddr; Debian, Fedora: python3-netaddr)"
-            return {**result, "failed": True, "msg": problem}
         spec = {
             "group": {"type": "str", "default": "overlay"},
             "roles": {"type": "list", "elements": "str", "choices": _list_roles()},
+            "plan": {"type": "bool", "default": True},
             "write": {"type": "bool", "default": False},
         }
         _validation, arguments = self.validate_argument_spec(spec)
+        if arguments["plan"] and NETADDR_IMPORT_ERROR is not None:
+            problem = "The planner needs netaddr on the controller (pip: netaddr; Debian, Fedora: python3-netaddr)"
+            return {**result, "failed": True, "msg": problem}
         variables = task_vars or {}
         errors: list[PlanError] = []
         names = list(variables["groups"].get(arguments["group"], []))
@@ -65,6 +66,8 @@ class ActionModule(ActionBase):
         except (leases.LeaseFileError, plan_file.PlanFileError) as error:
             # As a result: of an exception Ansible 2.19 tells what it was raised from too, and so all twice.
             result.update(failed=True, msg=f"{error}. No host was touched.")
+            if errors:
+                _refuse(result, errors, f"{error}.")
         return self._hide(result, hostvars)
 
     def _plan(
@@ -75,12 +78,18 @@ class ActionModule(ActionBase):
         hostvars: Mapping[str, HostValues],
         errors: list[PlanError],
     ) -> None:
+        result["warnings"] += self._check_options(arguments["roles"], hostvars, errors)
+        if not arguments["plan"]:
+            result["changed"] = False
+            if errors:
+                _refuse(result, errors)
+            return
         given = _find_path("overlay_leases", hostvars, errors)
         file = _find_path("overlay_plan_file", hostvars, errors)
         if arguments["write"] and not file:
             remedy = f"Set it, for example to group_vars/{records.FOLDER}/plan.json"
             errors.append(PlanError(EVERYWHERE, "overlay_plan_file", "not set", "there is no place for the plan", remedy))
-        result["warnings"] += self._check_options(arguments["roles"], hostvars, errors)
+        errors += _find_unseen(variables, hostvars)
         nodes = [self._node(name, values) for name, values in hostvars.items()]
         fleet = {variable: _find_value(variable, hostvars, default, errors) for variable, default in _FLEET.items()}
         inventory = _look_at_inventory(variables, hostvars)
@@ -232,8 +241,8 @@ class ActionModule(ActionBase):
         return result
 
 
-def _refuse(result: dict[str, Any], errors: list[PlanError]) -> None:
-    shared = options.join_shared(errors)
+def _refuse(result: dict[str, Any], errors: list[PlanError], *others: str) -> None:
+    shared = [*others, *options.join_shared(errors)]
     lines = "\n".join(f"  {number}. {error}" for number, error in enumerate(shared, 1))
     result.update(failed=True, msg=f"The inventory has {count_noun(len(shared), 'error')}; no host was touched.\n{lines}")
 
@@ -276,12 +285,25 @@ def _find_value(variable: str, hostvars: Mapping[str, HostValues], default: Any,
     return value if hostvars else default
 
 
+def _find_unseen(variables: Mapping[str, Any], hostvars: Mapping[str, HostValues]) -> list[PlanError]:
+    """Variables of the plan that the play alone has."""
+    problem = "a variable of the play, which other plays would plan without"
+    remedy = "Set it in the inventory, for example in group_vars of the group overlay"
+    return [
+        PlanError(EVERYWHERE, variable, "set by the play", problem, remedy)
+        for variable in options.list_options({"plan": _read_specs("plan")})
+        if variable in variables and not any(variable in values.list_names() for values in hostvars.values())
+    ]
+
+
 def _find_path(variable: str, hostvars: Mapping[str, HostValues], errors: list[PlanError]) -> str:
     """The path that a variable gives, which begins at the inventory; empty where no host has it."""
     found = {}
     for name, values in hostvars.items():
         given = values.get(variable)
         base = _find_folder(values) or os.getcwd()
+        # What could not be worked out is told as such.
+        given = "" if "{{" in str(given) else given
         found[name] = os.path.abspath(os.path.join(base, os.path.expanduser(str(given)))) if given else None
     path, differing = options.find_differing(variable, found)
     errors.extend(differing)

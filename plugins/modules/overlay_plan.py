@@ -19,6 +19,8 @@ description:
     is recorded.
   - What earlier versions recorded in C(group_vars/overlay/leases.yml) counts too where C(overlay_leases) is not set, and is
     moved there; it stays where that folder is a link, which other inventories may share, or where it cannot be written.
+  - Fails where a variable of any role has a value that the role would refuse, where one of the whole fleet is not the same for
+    all hosts, and where a name is like that of a variable of this collection; warns of any other that begins with C(overlay_).
   - Fails where C(overlay_leases) names a file that does not exist while leases are recorded in one of the default places.
   - Fails where one of its files would keep Ansible from reading a file of variables, and where a record holds anything else.
 options:
@@ -31,6 +33,10 @@ options:
       - Roles of this collection whose variables are checked too, of all hosts of the group at once; by default all roles.
     type: list
     elements: str
+  plan:
+    description: Whether to make a plan. Without it nothing but the variables of O(roles) is checked.
+    type: bool
+    default: true
   write:
     description:
       - Whether to write the plan into the file that the variable C(overlay_plan_file) names. Without it a plan in that file is

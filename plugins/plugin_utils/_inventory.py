@@ -17,10 +17,17 @@ from typing import Any
 from ansible.errors import AnsibleError
 from jinja2 import Environment, TemplateError, nodes
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import AddrFormatError, IPNetwork, PlanError
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
+    NETADDR_IMPORT_ERROR,
+    AddrFormatError,
+    IPNetwork,
+    PlanError,
+)
 
 VAULTED = "a vaulted value"
 _PARSER = Environment()
+# Names in templates that Ansible gives itself.
+_GIVEN = {"groups", "hostvars", "lookup", "now", "omit", "q", "query", "range", "undef", "vars"}
 
 
 class HostValues:
@@ -75,7 +82,7 @@ class HostValues:
             )
         missing = [name for name in list_template_names(text) if name not in self._raw]
         if missing:
-            return f"{' and '.join(missing)} is not defined", "Define it for the host, or write the value down"
+            return f"{' or '.join(missing)} is not defined", "Define it for the host, or write the value down"
         return f"it cannot be worked out{': ' + _first_line(why) if why else ''}", "Correct it, or write the value down"
 
     def _list_missing_facts(self, text: str) -> list[str]:
@@ -113,7 +120,7 @@ def list_template_names(text: str) -> list[str]:
         found = _PARSER.parse(text).find_all(nodes.Name)
     except TemplateError:
         return []
-    return list(dict.fromkeys(name.name for name in found if name.ctx == "load"))
+    return list(dict.fromkeys(name.name for name in found if name.ctx == "load" and name.name not in _GIVEN))
 
 
 def strip_tags(value: Any, vaulted: str = "") -> Any:
@@ -147,6 +154,8 @@ def hide_secrets(text: str, secrets: Iterable[str]) -> str:
 
 
 def _list_forms(secret: str) -> Iterator[str]:
+    if NETADDR_IMPORT_ERROR is not None:
+        return
     try:
         network = IPNetwork(secret)
     except (AddrFormatError, ValueError):

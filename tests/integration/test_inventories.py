@@ -103,6 +103,16 @@ def write_script(base: Path) -> Used:
     return use(base / "inv/hosts.sh")
 
 
+def write_generator(base: Path) -> Used:
+    """A plugin makes the hosts, as those of clouds do."""
+    made = {"name": "web{{ number }}", "parents": [{"name": "overlay"}]}
+    config = {"plugin": "ansible.builtin.generator", "hosts": made, "layers": {"number": [1, 2]}}
+    write(base / "inv/cloud.yml", yaml.safe_dump(config))
+    own = "192.168.65.1{{ inventory_hostname[-1] }}"
+    write(base / "inv/group_vars/overlay.yml", yaml.safe_dump({**VALUES, "overlay_underlay_ip": own}))
+    return use(base / "inv/cloud.yml")
+
+
 def write_plugin(base: Path) -> Used:
     """The group is made by a plugin, whose configuration lies beside the hosts."""
     write(base / "inv/hosts.ini", INI.replace("overlay", "docker"))
@@ -116,6 +126,8 @@ def write_plugin(base: Path) -> Used:
 
 def write_plugin_in_folder(base: Path) -> Used:
     write_plugin(base)
+    # In a folder former versions of Ansible pass over what ends in .ini, and the order is that of names.
+    (base / "inv/hosts.ini").rename(base / "inv/hosts")
     (base / "inv/constructed.yml").rename(base / "inv/zz_constructed.yml")
     return use(base / "inv")
 
@@ -136,6 +148,7 @@ KINDS: list[Callable[[Path], Used]] = [
     write_parts,
     write_folder_and_file,
     write_script,
+    write_generator,
     write_plugin,
     write_plugin_in_folder,
     write_configured,

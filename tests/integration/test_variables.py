@@ -85,6 +85,32 @@ def test_a_restart_that_nobody_can_count_stops_before_hosts_are_changed(fresh: F
         fresh.planned("--check", "-e", given)
 
 
+def test_a_teardown_checks_what_it_uses_and_needs_no_plan(fresh: Fresh) -> None:
+    fresh.write_inventory(overlay_networks="gone", overlay_underlay_ip="{{ nosuchvar }}", overlay_apply="bogus")
+    told = fresh.play("-e", "overlay_batch=lots", playbook="playbooks/teardown.yml")
+    assert told.code == 2 and "The inventory has 1 error; no host was touched" in told.text, told.output
+    assert "web1, web2: overlay_batch = 'lots'" in told.text and "unreachable=1" not in told.text
+    # There are no such hosts.
+    assert fresh.play(playbook="playbooks/teardown.yml").code == 4
+
+
+def test_variables_that_the_play_alone_has_are_named(fresh: Fresh) -> None:
+    values = yaml.safe_load(fresh.variables.read_text())
+    fresh.variables.write_text(yaml.safe_dump({name: value for name, value in values.items() if name != "overlay_networks"}))
+    told = plan_after(fresh, own={"overlay_networks": NETWORKS})
+    assert told.code == 2 and "overlay_networks = set by the play: a variable of the play, which other plays" in told.text
+
+
+def test_all_is_told_beside_a_record_that_has_no_place(fresh: Fresh) -> None:
+    fresh.hosts["web1"]["overlay_leases"] = "{{ nosuchvar }}/leases.yml"
+    fresh.write_inventory(overlay_apply="bogus")
+    (fresh.inventory / "group_vars/agentless_overlay").mkdir()
+    fresh.write(NOW, "overlay_lease_records: 7\n")
+    told = fresh.plan()
+    for words in ("is not a mapping of networks", "nosuchvar is not defined", "overlay_apply = 'bogus'"):
+        assert words in told.text, told.output
+
+
 def test_misspelt_variables_do_not_vanish(fresh: Fresh) -> None:
     fresh.write_inventory(overlay_alow_drops=False, overlay_docker_restrt="never", overlay_colour="red")
     told = fresh.plan()
@@ -175,12 +201,13 @@ def test_vaulted_values_work_and_are_never_shown(fresh: Fresh) -> None:
         assert secret not in told.output, told.output
 
 
-def plan_after(fresh: Fresh, *plays: dict[str, Any], args: tuple[str, ...] = ()) -> Played:
+def plan_after(fresh: Fresh, *plays: dict[str, Any], own: dict[str, Any] | None = None) -> Played:
     """Plan in a playbook of a user's own, after other plays."""
     playbook = fresh.inventory.parent / "own.yml"
     role = {"ansible.builtin.import_role": {"name": "agentless.overlay.plan"}}
-    playbook.write_text(yaml.safe_dump([*plays, {"hosts": "overlay", "gather_facts": False, "tasks": [role]}]))
-    return Played.of(run_playbook(str(playbook), "-i", str(fresh.inventory), *args))
+    last = {"hosts": "overlay", "gather_facts": False, "vars": own or {}, "tasks": [role]}
+    playbook.write_text(yaml.safe_dump([*plays, last]))
+    return Played.of(run_playbook(str(playbook), "-i", str(fresh.inventory)))
 
 
 def test_addresses_from_facts(fresh: Fresh) -> None:
@@ -217,13 +244,7 @@ def test_a_template_that_names_what_is_not_there(fresh: Fresh) -> None:
     told = fresh.plan()
     assert told.code == 2
     assert "web1: overlay_underlay_ip = {{ nosuchvar }}: nosuchvar is not defined. Define it for the host" in told.text
-    assert "web2: overlay_subnet = {{ neither | default(this_one) }}: neither and this_one is not defined." in told.text
+    assert "web2: overlay_subnet = {{ neither | default(this_one) }}: neither or this_one is not defined." in told.text
     assert "overlay_networks[0].vni = 0: not a whole number" in told.text
     assert "overlay_subnet.more = '10.88.5.0/24': there is no such network" in told.text
     assert "The inventory has 4 errors" in told.text, told.output
-
-
-def test_a_message_says_it_once(fresh: Fresh) -> None:
-    fresh.write(NOW, "overlay_lease_records: 7\n")
-    _before, result = fresh.plan().output.split("fatal: ")
-    assert " ".join(result.split()).count("is not a mapping of networks") == 1

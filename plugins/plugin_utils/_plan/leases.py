@@ -27,6 +27,7 @@ _HEADER = """\
 # this file and obeys it; keep it with the inventory. A host's line may be deleted
 # when the host will not return: its subnet is then free for another.
 """
+_REMEDY = "Set overlay_leases to a file in a place that can be written"
 _WAIT = 60  # seconds
 
 
@@ -44,7 +45,7 @@ def lock_leases(path: str) -> Iterator[None]:
         os.makedirs(folder, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise LeaseFileError(f"{path}: leases cannot be recorded: {name_reason(error)}") from None
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {name_reason(error)}. {_REMEDY}") from None
     try:
         deadline = time.monotonic() + _WAIT
         while True:
@@ -173,6 +174,6 @@ def write_leases(path: str, records: Records, former: str = "") -> None:
     try:
         replace_files({path: render_leases(records, read_record_text(path) or (read_record_text(former) if former else ""))})
     except OSError as error:
-        raise LeaseFileError(f"{path}: leases cannot be recorded: {name_reason(error)}") from None
+        raise LeaseFileError(f"{path}: leases cannot be recorded: {name_reason(error)}. {_REMEDY}") from None
     except TextError as error:
         raise LeaseFileError(f"{path}: leases cannot be recorded: {error}") from None
