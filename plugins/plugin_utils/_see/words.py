@@ -16,8 +16,8 @@ _MOST_LETTERS = 500  # of what others say, in a line of Markdown
 _CONTROLS = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
-# A name or a sentence that neither Markdown makes anything of nor GitHub, which looks for links in text by itself.
-_HARMLESS = re.compile(r"(?!.*(://|www\.|gh-\d))[a-z0-9][a-z0-9 .,:;/()%=+-]*|", re.IGNORECASE | re.ASCII)
+# A name or a sentence of which neither Markdown makes a list nor GitHub a link, which it looks for in plain text.
+_HARMLESS = re.compile(r"(?!.*(://|www\.|gh-\d)|\d+[.)]( |$))[a-z0-9][a-z0-9 .,:;/()%=+-]*|", re.IGNORECASE | re.ASCII)
 _Item = TypeVar("_Item")
 
 
