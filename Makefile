@@ -15,6 +15,7 @@ PLAY := $(BIN)/ansible-playbook -i inventory/
 # As many as there are processors, and one: half of the time of most tests is waiting for daemons and the kernel.
 WORKERS := $(shell echo $$(($$(nproc) + 1)))
 OLD := .cache/pyroute2-0.5.14/ready .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
+CORES := $(patsubst %,.cache/core-%/ready,2.16 2.17 2.18 2.19 2.20 newest)
 export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 
@@ -36,6 +37,9 @@ $(VENV)/ready: requirements.txt meta/requirements.txt
 .cache/pyroute2-%/ready: $(VENV)/ready
 	$(BIN)/pip install --quiet --target $(@D) pyroute2==$*
 	@touch $@
+
+.cache/core-%/ready: tests/core.sh meta/requirements.txt $(VENV)/ready
+	bash tests/core.sh $*
 
 packages: root $(VENV)/ready
 	@missing=$$($(BIN)/bindep --brief --file bindep.txt lab $(PROFILE)) || { \
@@ -72,7 +76,8 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 	bash tests/sanity.sh
 
 check: PROFILE = test
-check: packages $(OLD) ## unit and integration tests, with ansible-lint, ansible-test sanity and molecule among them
+check: packages ## unit and integration tests, with ansible-lint, ansible-test sanity and molecule among them
+	@$(MAKE) --jobs=$(WORKERS) $(OLD) $(CORES)
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner; PEERS, HOSTS and NODES for how many

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, KeysView, Mapping
 from typing import Any
@@ -170,7 +171,8 @@ class ActionModule(ActionBase):
         options: dict[str, Any] = {}
         for role in roles:
             with open(os.path.join(_ROLES, role, "meta", "argument_specs.yml"), encoding="utf-8") as handle:
-                options.update(yaml.safe_load(handle)["argument_specs"]["main"]["options"])
+                for entry in yaml.safe_load(handle)["argument_specs"].values():
+                    options.update(entry["options"])
         errors = []
         known: dict[tuple[str, str], list[str]] = {}
         for name, values in hostvars.items():
@@ -188,7 +190,7 @@ class ActionModule(ActionBase):
     @staticmethod
     def _node(name: str, variables: Any) -> Node:
         # A host name in ansible_host is handed on, to be refused by name.
-        address = variables.get("overlay_underlay_ip", variables.get("ansible_host"))
+        address = variables.get("overlay_underlay_ip", variables.get("ansible_host", _find_address_in(str(name))))
         return Node(
             # Without Ansible's tags: the name will be a key of the record.
             name=str(name),
@@ -334,6 +336,14 @@ def _find_inventory(values: _Values) -> str:
     """The folder of a host's inventory; empty where the inventory is no file, of which Ansible 2.19 says None in words."""
     folder = str(values.get("inventory_dir") or "")
     return folder if os.path.isdir(folder) else ""
+
+
+def _find_address_in(name: str) -> str | None:
+    """A host's name where it is an address, to which Ansible connects too where there is no ansible_host."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return None
 
 
 def _is_scalar(value: Any) -> bool:
