@@ -16,6 +16,7 @@ PLAY := $(BIN)/ansible-playbook -i inventory/
 WORKERS := $(shell echo $$(($$(nproc) + 1)))
 OLD := .cache/pyroute2-0.5.14/ready .cache/pyroute2-0.7.2/ready .cache/pyroute2-0.8.1/ready
 OLD += .cache/netaddr-0.8.0/ready .cache/netaddr-0.10.1/ready
+CORES := $(patsubst %,.cache/core-%/ready,2.16 2.17 2.18 2.19 2.20 newest)
 export PATH := $(BIN):/usr/local/sbin:/usr/sbin:/sbin:$(PATH)
 export LC_ALL := C.UTF-8
 
@@ -41,6 +42,9 @@ $(VENV)/ready: requirements.txt meta/requirements.txt
 .cache/netaddr-%/ready: $(VENV)/ready
 	$(BIN)/pip install --quiet --no-deps --target $(@D) netaddr==$*
 	@touch $@
+
+.cache/core-%/ready: tests/core.sh meta/requirements.txt $(VENV)/ready
+	bash tests/core.sh $*
 
 packages: root $(VENV)/ready
 	@missing=$$($(BIN)/bindep --brief --file bindep.txt lab $(PROFILE)) || { \
@@ -77,7 +81,8 @@ sanity: $(VENV)/ready ## ansible-test sanity on the built and installed collecti
 	bash tests/sanity.sh
 
 check: PROFILE = test
-check: packages $(OLD) ## unit and integration tests, with ansible-lint, ansible-test sanity and molecule among them
+check: packages ## unit and integration tests, with ansible-lint, ansible-test sanity and molecule among them
+	@$(MAKE) --jobs=$(WORKERS) $(OLD) $(CORES)
 	pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 bench: packages ## engine beside iproute2, playbooks beside a trivial play, planner, reports; PEERS, HOSTS, NODES and REPORTS for how many

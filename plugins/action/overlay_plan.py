@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -209,7 +210,7 @@ class ActionModule(ActionBase):
     @staticmethod
     def _node(name: str, variables: Any) -> Node:
         # A host name in ansible_host is handed on, to be refused by name.
-        address = variables.get("overlay_underlay_ip", variables.get("ansible_host"))
+        address = variables.get("overlay_underlay_ip", variables.get("ansible_host", _find_address_in(str(name))))
         return Node(
             # Without Ansible's tags: the name will be a key of the record.
             name=str(name),

@@ -84,13 +84,14 @@ def find_ends(plan: Plan, src: str, dst: str, name: str, running: Running) -> tu
     check_network(plan, name)
     reasons: list[str] = []
     src, dst = _normalize(src), _normalize(dst)
-    if _is_address(src) and _is_address(dst) and version_of(src) != version_of(dst):
+    # A host may be named by its underlay address, which is none of the overlay.
+    given = [version_of(end) for end in (src, dst) if _is_address(end) and end not in plan.list_nodes()]
+    if len(set(given)) > 1:
         raise ExplainError(f"{src} and {dst} are of two IP families: nothing leads from the one to the other")
     for network in [plan.networks[name]] if name else plan.networks.values():
         if not network.joins:
             continue
         # That of the end that is given by its address; else IPv4 where there is any.
-        given = [version_of(end) for end in (src, dst) if _is_address(end)]
         version = (given or sorted(version_of(cidr) for cidr in network.cidrs))[0]
         ends: list[End] = []
         for end in (src, dst):
