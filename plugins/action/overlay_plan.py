@@ -197,6 +197,7 @@ class ActionModule(ActionBase):
             underlay_dev=variables.get("overlay_underlay_dev"),
             groups=tuple(str(group) for group in variables.get("group_names", [])),
             labels=variables.get("overlay_labels"),
+            public_ip=variables.get("overlay_public_ip"),
         )
 
     @staticmethod

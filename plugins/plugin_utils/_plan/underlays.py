@@ -32,9 +32,8 @@ _MTU = "overlay_underlay_mtu"
 def read_underlays(nodes: Sequence[Node], errors: Errors) -> dict[str, Underlay]:
     """By name, those nodes that have an address there."""
     found: dict[str, Underlay] = {}
-    owner: dict[str, str] = {}
     for node in nodes:
-        addresses, subnets = _read_addresses(node, owner, errors)
+        addresses, subnets = _read_addresses(node, errors)
         subnets.update(_read_subnets(node, addresses, errors))
         mtu = as_integer(node.underlay_mtu)
         if mtu is None or not _LEAST_MTU <= mtu <= MAX_MTU:
@@ -51,7 +50,7 @@ def read_underlays(nodes: Sequence[Node], errors: Errors) -> dict[str, Underlay]
     return found
 
 
-def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[dict[int, str], dict[int, str]]:
+def _read_addresses(node: Node, errors: Errors) -> tuple[dict[int, str], dict[int, str]]:
     """A node's underlay addresses, and the subnets that their prefix lengths tell, by IP version."""
     remedy = "Set overlay_underlay_ip to the host's own address on the network that joins the hosts"
     variable = "overlay_underlay_ip"
@@ -69,20 +68,16 @@ def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[
         elif address.version in found:
             problem = f"two IPv{address.version} addresses; a list is one of each family"
             errors.add(node.name, variable, str(node.underlay_ip), problem, remedy)
-        elif _is_useless(address):
+        elif is_useless(address):
             errors.add(node.name, variable, value, "not an address of a single other host", remedy)
-        elif str(address) in owner:
-            problem = f"{owner[str(address)]} has the same underlay address"
-            errors.add(node.name, variable, value, problem, "Give each host its own")
         else:
-            owner[str(address)] = node.name
             found[address.version] = str(address)
             if subnet is not None:
                 subnets[address.version] = str(subnet.cidr)
     return found, subnets
 
 
-def _is_useless(address: IPAddress) -> bool:
+def is_useless(address: IPAddress) -> bool:
     """Whether no single other host can have it."""
     if address.version == 6:
         return bool(address.is_multicast() or address.is_loopback() or address.value == 0 or address.is_link_local())

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Member
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.drift import list_lines
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.heat import draw_heat_maps
@@ -78,12 +79,17 @@ def _show_host(name: str, plan: Plan, drift: Mapping[str, Any], matrix: Mapping[
     networks = plan.list_networks_of(name)
     return {
         "name": name,
-        "underlay": networks[0].members[name].find_underlay_address() if networks else "",
+        "underlay": " / ".join(_list_underlay(networks[0].members[name])) if networks else "",
         "state": find_state(found, reach),
         "drift": len(found["drift"]),
         "reach": reach["status"],
         "problem": found.get("problem") or reach.get("problem", ""),
     }
+
+
+def _list_underlay(member: Member) -> list[str]:
+    """Its own address, and what it announces in its place."""
+    return [one for one in (member.find_underlay_address(), member.public_ip) if one]
 
 
 def _show_leases(network: Network) -> dict[str, Any]:
