@@ -55,5 +55,5 @@ class Site:
                 "come": f"hook prerouting priority dstnat; iifname eth0 dnat to {family} daddr map {{ {come} }};",
                 "go": f"hook postrouting priority srcnat; oifname eth0 snat to {family} saddr map {{ {go} }};",
             }
-            rules = "; ".join(f"chain {name} {{ type nat {rule} }}" for name, rule in chains.items())
+            rules = " ".join(f"chain {name} {{ type nat {rule} }};" for name, rule in chains.items())
             self._sh(self.router, f"nft 'table {family} nat {{ {rules} }}'")

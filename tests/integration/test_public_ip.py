@@ -130,7 +130,7 @@ def test_those_who_look_know_it(lab: Lab) -> None:
 
 
 def test_what_goes_wrong_beyond_the_nat_is_named(lab: Lab) -> None:
-    rules = "table inet block { chain in { type filter hook input priority -5; ip saddr 192.168.65.5 udp dport 4789 drop; } }"
+    rules = "table inet block { chain in { type filter hook input priority -5; ip saddr 192.168.65.5 udp dport 4789 drop; }; }"
     lab.sh("docker1", f"nft '{rules}'")
     folder = f"overlay_report_dir={lab.inventory.parent}/report"
     played = lab.play("-e", folder, "-e", "overlay_verify_seconds=4", playbook="playbooks/verify.yml")
