@@ -18,7 +18,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases, plan_file, records
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import discovered, leases, plan_file, records
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
@@ -77,7 +77,10 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         names = list(hostvars)
         errors: list[PlanError] = self._find_wrong_options(arguments["roles"], hostvars)
-        nodes = [self._node(name, hostvars[name]) for name in names]
+        found_file = discovered.find_discovered_file(place.path)
+        result["discovered_file"] = found_file
+        known = discovered.read_discovered(found_file)
+        nodes = [self._node(name, hostvars[name], known.get(name, {})) for name in names]
         fleet = {
             variable: self._same_everywhere(variable, names, hostvars, default, errors)
             for variable, default in (("overlay_networks", None), ("overlay_reserved_cidrs", []))
@@ -184,20 +187,24 @@ class ActionModule(ActionBase):
         return errors
 
     @staticmethod
-    def _node(name: str, variables: Any) -> Node:
-        # A host name in ansible_host is handed on, to be refused by name.
-        address = variables.get("overlay_underlay_ip", variables.get("ansible_host"))
+    def _node(name: str, variables: Any, known: Mapping[str, Any]) -> Node:
+        """A host by its variables, and by what discover.yml found where it has none."""
+
+        def read(variable: str, default: Any = None) -> Any:
+            return variables.get(variable, known.get(variable, default))
+
         return Node(
             # Without Ansible's tags: the name will be a key of the record.
             name=str(name),
-            underlay_ip=address,
+            # A host name in ansible_host is handed on, to be refused by name.
+            underlay_ip=read("overlay_underlay_ip", variables.get("ansible_host")),
             subnet=variables.get("overlay_subnet"),
-            underlay_mtu=variables.get("overlay_underlay_mtu", DEFAULT_UNDERLAY_MTU),
+            underlay_mtu=read("overlay_underlay_mtu", DEFAULT_UNDERLAY_MTU),
             underlay_subnet=variables.get("overlay_underlay_subnet"),
-            underlay_dev=variables.get("overlay_underlay_dev"),
+            underlay_dev=read("overlay_underlay_dev"),
             groups=tuple(str(group) for group in variables.get("group_names", [])),
             labels=variables.get("overlay_labels"),
-            public_ip=variables.get("overlay_public_ip"),
+            public_ip=read("overlay_public_ip"),
         )
 
     @staticmethod
