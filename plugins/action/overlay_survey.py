@@ -33,6 +33,8 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.survey_word
 )
 
 _STAGES = ("targets", "pings", "record", "show")
+# What of a host is by IP version.
+_BY_VERSION = ("addresses", "underlay", "public")
 
 
 class ActionModule(ActionBase):
@@ -108,12 +110,14 @@ def _read_contacts(variables: Mapping[str, Any]) -> list[Contact]:
 def _read_contact(name: str, values: Any) -> Contact:
     text = str(_read_host_variable(values, "ansible_host") or name).strip("[]")
     given = {key: value for key in KEYS if (value := _read_host_variable(values, key)) is not None}
-    underlay: dict[int, str] = {}
-    for value in as_list(given.get("overlay_underlay_ip")):
-        address = _format_address(str(value).partition("/")[0])
-        if address:
-            underlay[version_of(address)] = address
-    return Contact(str(name), text, _resolve(text), given, underlay)
+    underlay, public = (_list_given(given.get(variable)) for variable in ("overlay_underlay_ip", "overlay_public_ip"))
+    return Contact(str(name), text, _resolve(text), given, underlay, public)
+
+
+def _list_given(value: Any) -> dict[int, str]:
+    """The addresses of a variable by IP version; what is wrong with it the planner says."""
+    addresses = (_format_address(str(one).partition("/")[0]) for one in as_list(value))
+    return {version_of(address): address for address in addresses if address}
 
 
 def _read_host_variable(values: Any, variable: str) -> Any:
@@ -149,15 +153,13 @@ def _format_address(text: str) -> str:
 
 
 def _dump_contact(contact: Contact) -> dict[str, Any]:
-    by_version = {
-        key: {str(version): one for version, one in getattr(contact, key).items()} for key in ("addresses", "underlay")
-    }
+    by_version = {key: {str(version): one for version, one in getattr(contact, key).items()} for key in _BY_VERSION}
     return {"name": contact.name, "text": contact.text, "given": dict(contact.given), **by_version}
 
 
 def _load_contact(plain: Mapping[str, Any]) -> Contact:
-    addresses, underlay = ({int(version): one for version, one in plain[key].items()} for key in ("addresses", "underlay"))
-    return Contact(plain["name"], plain["text"], addresses, plain["given"], underlay)
+    by_version = {key: {int(version): one for version, one in plain[key].items()} for key in _BY_VERSION}
+    return Contact(plain["name"], plain["text"], given=plain["given"], **by_version)
 
 
 def _collect_restarts(variables: Mapping[str, Any], answers: Mapping[str, Any]) -> dict[str, Any]:

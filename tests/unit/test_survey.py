@@ -144,6 +144,19 @@ def test_a_public_address_that_answers_no_ping_is_proposed_with_a_word() -> None
     assert "proposed as overlay_public_ip, but no ping to it is answered: see that a NAT (1:1) leads from there" in told
 
 
+def test_what_its_owner_announces_is_what_others_ping() -> None:
+    """Where Ansible runs behind the NAT too, and reaches the host as it is."""
+    hosts = {"a": [own("10.0.0.2")], "b": [own("172.31.0.2")]}
+    given = {"overlay_public_ip": "52.0.0.1"}
+    contacts = [
+        Contact("a", "10.0.0.2", {4: "10.0.0.2"}),
+        Contact("b", "172.31.0.2", {4: "172.31.0.2"}, given, {}, {4: "52.0.0.1"}),
+    ]
+    made = propose(contacts, fleet(hosts), a={"172.31.0.2": {"gateway": "10.0.0.1", "mac": "", "answers": False}})
+    assert made.list_lost() == [] and not made.differing and "overlay_public_ip" not in made.values["b"]
+    assert list_survey_sentences(contacts, made, fleet(hosts), {}, {}) == []
+
+
 def test_who_reaches_it_without_the_nat_is_named() -> None:
     hosts = {"a": [own("10.0.0.2")], "b": [own("10.0.1.2")], "c": [own("192.168.0.2")]}
     public = {"a": "52.0.0.1", "b": "52.0.0.2"}

@@ -104,8 +104,8 @@ def _list_common(surveyed: Mapping[str, Surveyed], sights: Mapping[int, Sights])
 
 
 def _choose_families(contact: Contact, one: Surveyed, common: Set[int]) -> list[int]:
-    """That by which the inventory knows the host, or IPv4 where it does not; and those that are of use to all."""
-    known = {*contact.addresses, *contact.underlay} or {4}
+    """That by which the inventory knows the host, or else the first that it has; and those that are of use to all."""
+    known = {*contact.addresses, *contact.underlay} or {min(one.chosen, default=4)}
     return [version for version in VERSIONS if version in one.chosen and version in known | common]
 
 

@@ -34,9 +34,10 @@ class Contact:
     # How Ansible reaches it, and which addresses that is, by IP version; those that lead nowhere else are none.
     text: str
     addresses: Mapping[int, str] = field(default_factory=dict)
-    # Its own variables of the underlay, and its underlay addresses of these.
+    # Its own variables of the underlay, and the addresses in them: its own, and what stands for them beyond a NAT.
     given: Mapping[str, Any] = field(default_factory=dict)
     underlay: Mapping[int, str] = field(default_factory=dict)
+    public: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Surveyed:
-    """A host that answered: what was chosen, what else it has, and where Ansible reaches it that is not its own."""
+    """A host that answered: what was chosen, what else it has, and where others may reach it that is not its own."""
 
     name: str
     chosen: Mapping[int, Chosen]
@@ -98,7 +99,11 @@ def choose_addresses(contacts: Sequence[Contact], answers: Answers) -> dict[str,
             chosen,
             [one for one in answer["addresses"] if one["address"] not in used and version_of(one["address"]) == 4],
             frozenset(one["mac"] for one in answer["addresses"] if one["mac"]),
-            {version: address for version, address in contact.addresses.items() if own and address not in own},
+            {
+                version: address
+                for version, address in {**contact.addresses, **contact.public}.items()
+                if own and address not in own
+            },
         )
     return found
 

@@ -118,8 +118,9 @@ def _describe_one_sided(made: Proposal, sights: Sights) -> Iterator[str]:
 
 def _describe_contacts(contacts: Sequence[Contact], made: Proposal) -> Iterator[str]:
     foreign: dict[str, list[str]] = defaultdict(list)
+    known = {one.name for one in contacts if PUBLIC in one.given}
     for one in made.surveyed.values():
-        for version, address in one.foreign.items():
+        for version, address in one.foreign.items() if one.name not in known else ():
             foreign[_judge_foreign(made, one, version, address)].append(f"{one.name} ({address})")
     for what, names in foreign.items():
         yield f"Ansible reaches {join_names(names)} by an address that the host itself does not have: {what}."
