@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 from collections.abc import Mapping
@@ -89,7 +90,9 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=f"Nothing was written. {why}")
             return result
         try:
-            before, after = record_discovered(file, made.values, self._task.check_mode)
+            # What has been through Ansible's variables is marked as such, and is no text or number to YAML.
+            values = json.loads(json.dumps(made.values))
+            before, after = record_discovered(file, values, self._task.check_mode)
         except LeaseFileError as error:
             result.update(failed=True, msg=f"{error}. Nothing was written")
             return result
