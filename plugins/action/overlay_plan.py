@@ -20,7 +20,14 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.agentless.overlay.plugins.plugin_utils import _inventory
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.agentless.overlay.plugins.plugin_utils._inventory import HostValues
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import leases, options, places, plan_file, records
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import (
+    discovered,
+    leases,
+    options,
+    places,
+    plan_file,
+    records,
+)
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
@@ -91,10 +98,10 @@ class ActionModule(ActionBase):
             remedy = f"Set it, for example to group_vars/{records.FOLDER}/plan.json"
             errors.append(PlanError(EVERYWHERE, "overlay_plan_file", "not set", "there is no place for the plan", remedy))
         errors += _find_unseen(variables, hostvars)
-        nodes = [self._node(name, values) for name, values in hostvars.items()]
         fleet = {variable: _find_value(variable, hostvars, default, errors) for variable, default in _FLEET.items()}
         inventory = _look_at_inventory(variables, hostvars)
         place = places.choose_place(given, inventory, self._task.check_mode)
+        nodes = self._read_nodes(result, place, hostvars)
         if file:
             inventory.refuse_hiding("overlay_plan_file", file)
         result["warnings"] += inventory.refuse_inventories({"overlay_leases": place.path, "overlay_plan_file": file})
@@ -207,20 +214,30 @@ class ActionModule(ActionBase):
             return []
         return [f"No role of agentless.overlay has these variables; list your own in {options.OWN}: {', '.join(others)}"]
 
+    def _read_nodes(self, result: dict[str, Any], place: records.Place, hostvars: Mapping[str, HostValues]) -> list[Node]:
+        result["discovered_file"] = discovered.find_discovered_file(place.path)
+        known = discovered.read_discovered(result["discovered_file"])
+        return [self._node(name, values, known.get(name, {})) for name, values in hostvars.items()]
+
     @staticmethod
-    def _node(name: str, variables: Any) -> Node:
-        # A host name in ansible_host is handed on, to be refused by name.
-        address = variables.get("overlay_underlay_ip", variables.get("ansible_host", _find_address_in(str(name))))
+    def _node(name: str, variables: Any, known: Mapping[str, Any]) -> Node:
+        """A host by its variables, and by what discover.yml found where it has none."""
+
+        def read(variable: str, default: Any = None) -> Any:
+            return variables.get(variable, known.get(variable, default))
+
         return Node(
             # Without Ansible's tags: the name will be a key of the record.
             name=str(name),
-            underlay_ip=address,
+            # A host name in ansible_host is handed on, to be refused by name.
+            underlay_ip=read("overlay_underlay_ip", variables.get("ansible_host", _find_address_in(str(name)))),
             subnet=variables.get("overlay_subnet"),
-            underlay_mtu=variables.get("overlay_underlay_mtu", DEFAULT_UNDERLAY_MTU),
+            underlay_mtu=read("overlay_underlay_mtu", DEFAULT_UNDERLAY_MTU),
             underlay_subnet=variables.get("overlay_underlay_subnet"),
-            underlay_dev=variables.get("overlay_underlay_dev"),
+            underlay_dev=read("overlay_underlay_dev"),
             groups=tuple(str(group) for group in variables.get("group_names", [])),
             labels=variables.get("overlay_labels"),
+            public_ip=read("overlay_public_ip"),
         )
 
     @staticmethod
@@ -295,6 +312,14 @@ def _find_unseen(variables: Mapping[str, Any], hostvars: Mapping[str, HostValues
         for variable in options.list_options({"plan": _read_specs("plan")})
         if variable in variables and not any(variable in values.list_names() for values in hostvars.values())
     ]
+
+
+def _find_address_in(name: str) -> str | None:
+    """A host's name where it is an address, to which Ansible connects too where there is no ansible_host."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return None
 
 
 def _find_path(variable: str, hostvars: Mapping[str, HostValues], errors: list[PlanError]) -> str:

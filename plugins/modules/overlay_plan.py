@@ -19,6 +19,8 @@ description:
     is recorded.
   - What earlier versions recorded in C(group_vars/overlay/leases.yml) counts too where C(overlay_leases) is not set, and is
     moved there; it stays where that folder is a link, which other inventories may share, or where it cannot be written.
+  - Takes what C(playbooks/discover.yml) found, recorded in C(discovered.yml) beside the leases, for variables of the underlay
+    that a host does not have.
   - Fails where a variable of any role has a value that the role would refuse, where one of the whole fleet is not the same for
     all hosts, and where a name is like that of a variable of this collection; warns of any other that begins with C(overlay_).
   - Fails where C(overlay_leases) names a file that does not exist while leases are recorded in one of the default places.
@@ -92,6 +94,11 @@ static:
   elements: str
   returned: success
   sample: []
+discovered_file:
+  description: Where what C(playbooks/discover.yml) finds is recorded; empty where the inventory is not a file.
+  type: str
+  returned: always
+  sample: /etc/overlay/group_vars/agentless_overlay/discovered.yml
 new_leases:
   description: The leases that were given in this run, each as network, node and subnet.
   type: list

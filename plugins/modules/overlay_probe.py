@@ -108,7 +108,6 @@ ways:
 """
 
 import fcntl
-import json
 import socket
 import struct
 from typing import Any, Dict, List
@@ -119,6 +118,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._docker import _
 from ansible_collections.agentless.overlay.plugins.module_utils._errors import OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._probe import find_sources, ping_targets
 from ansible_collections.agentless.overlay.plugins.module_utils._looking._targets import TARGET
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._ways import query_routes
 
 _SIOCGIFMTU = 0x8921  # linux/sockios.h
 
@@ -160,17 +160,15 @@ def main() -> None:
 
 def _find_ways(module: AnsibleModule, addresses: List[str]) -> Dict[str, Dict[str, Any]]:
     """By address the device and the gateway that the host's own packets to it go by, and the device's MTU."""
-    # One process for all, which goes on where there is no route to one of them.
-    asked = "".join("route get %s\n" % address for address in addresses)
-    _code, out, _err = module.run_command(["ip", "-json", "-force", "-batch", "-"], data=asked)
+
+    def run(command: List[str], data: str) -> str:
+        return str(module.run_command(command, data=data)[1])
+
     found: Dict[str, Dict[str, Any]] = {address: {"device": "", "gateway": "", "mtu": 0} for address in addresses}
-    decoder, position = json.JSONDecoder(), 0
-    while "[" in out[position:]:
-        routes, position = decoder.raw_decode(out, out.index("[", position))
-        for route in routes:
-            if route.get("type", "unicast") == "unicast" and route.get("dst") in found:
-                device = route.get("dev", "")
-                found[route["dst"]] = {"device": device, "gateway": route.get("gateway", ""), "mtu": _query_mtu(device)}
+    for address, route in query_routes(run, addresses).items():
+        if route.get("type", "unicast") == "unicast":
+            device = route.get("dev", "")
+            found[address] = {"device": device, "gateway": route.get("gateway", ""), "mtu": _query_mtu(device)}
     return found
 
 

@@ -18,7 +18,7 @@ NETWORK = {"name": "main", "cidr": "10.88.0.0/16", "vni": 88, "attach": "host"}
 HOSTS = {f"web{number}": {"ansible_host": f"192.168.1.1{number}"} for number in (1, 2)}
 # Neither this connection nor this Python is there: nobody may ask for them.
 OTHERS = {"db1": {"ansible_host": "192.168.1.21", "ansible_connection": "winrm", "ansible_python_interpreter": "/none"}}
-PLAYBOOKS = ("drift", "verify", "report", "explain", "capture", "plan", "overlay", "teardown", "prepare")
+PLAYBOOKS = ("drift", "verify", "report", "explain", "capture", "plan", "overlay", "teardown", "prepare", "discover")
 EMPTY = "the group overlay of the inventory ({folder}/empty.yml) has no host"
 SENTENCES = [
     ("empty.yml", (), EMPTY),

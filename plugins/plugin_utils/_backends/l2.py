@@ -43,9 +43,9 @@ class L2(SharedNetwork):
     def asks_containers(self) -> bool:
         return self.static
 
-    def list_entries(self, peers: Mapping[str, Member]) -> list[Options]:
+    def list_entries(self, own: Member, peers: Mapping[str, Member]) -> list[Options]:
         # Head-end replication: what is for all goes to each.
-        return [{"mac": ZERO_MAC, "dst": peer.underlay_ip} for peer in peers.values()]
+        return [{"mac": ZERO_MAC, "dst": own.find_peer_address(peer)} for peer in peers.values()]
 
     def fill_moment(self, part: Part, own: Member, containers: Mapping[str, Any]) -> None:
         peers = self.find_peers(own.name)
@@ -54,7 +54,7 @@ class L2(SharedNetwork):
         fdb, neighbours = [], []
         for name, peer in peers.items():
             for container in (containers.get(name) or {}).get(self.docker_name, []):
-                fdb.append({"mac": container["mac"], "dst": peer.underlay_ip})
+                fdb.append({"mac": container["mac"], "dst": own.find_peer_address(peer)})
                 neighbours += [{"dst": address, "lladdr": container["mac"]} for address in container["addresses"]]
         entries = {"device": self.tunnels[0].device, "entries": fdb, "purge": True, "keep_unicast": not known}
         part.add("fdb_entry", entries)

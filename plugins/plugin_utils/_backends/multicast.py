@@ -37,15 +37,29 @@ class Multicast(SharedNetwork):
             if not (dev or item.underlay[name].dev):
                 remedy = "Set dev in the network, or overlay_underlay_dev on the host, to its underlay device"
                 item.wrong("dev", "a multicast group needs the device to join it on", remedy, name)
+        _refuse_nat(item, common)
         tunnel, link = read_tunnel(item, common.version), read_link(item, common.version)
         return cls(**common.values(), tunnels=(tunnel,), dev=dev, link=link, group=_read_group(item, common.version))
 
-    def find_remote(self, peers: Mapping[str, Member]) -> Options:
+    def find_remote(self, own: Member, peers: Mapping[str, Member]) -> Options:
         return {"group": self.group}
 
-    def find_entry(self, there: Member) -> tuple[str, str]:
+    def find_entry(self, here: Member, there: Member) -> tuple[str, str]:
         # Everybody is at the group until the device has learnt better.
         return ZERO_MAC, self.group
+
+
+def _refuse_nat(item: Fields, common: Common) -> None:
+    """No group reaches beyond a NAT; between members that are all on one subnet there is none."""
+    members = {name: item.underlay[name] for name in sorted(common.members & set(item.underlay))}
+    subnets = {underlay.subnets.get(common.version) for underlay in members.values()}
+    for name, underlay in members.items():
+        if common.version in underlay.public and (len(subnets) > 1 or None in subnets):
+            problem = (
+                f"no multicast group crosses the NAT for which the host has overlay_public_ip {underlay.public[common.version]}"
+            )
+            remedy = "Choose backend l2, or say that all members are on one subnet: overlay_underlay_ip with its prefix length"
+            item.wrong("backend", problem, remedy, name)
 
 
 def _read_group(item: Fields, version: int) -> str:

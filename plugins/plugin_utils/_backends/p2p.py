@@ -36,5 +36,5 @@ class P2p(SharedNetwork):
         tunnel, link = read_tunnel(item, common.version), read_link(item, common.version)
         return cls(**common.values(), tunnels=(tunnel,), dev=item.read_underlay_device("dev"), link=link)
 
-    def find_remote(self, peers: Mapping[str, Member]) -> Options:
-        return {"remote": next((peer.underlay_ip for peer in peers.values()), None)}
+    def find_remote(self, own: Member, peers: Mapping[str, Member]) -> Options:
+        return {"remote": next(map(own.find_peer_address, peers.values()), None)}

@@ -40,7 +40,7 @@ class RoutedNetwork(Network):
             # Ready before the first peer without a tunnel comes: Docker 28 cannot be told later.
             "devices": [tunnel.device for tunnel in self.tunnels] + ([""] if self.goes_direct else []),
             "bridge": self.bridge,
-            **self.list_senders(peers),
+            **self.list_senders(own, peers),
         }
         part.add("firewall", firewall)
         self.attach.fill_routed(part, self, own)

@@ -26,20 +26,20 @@ class SharedNetwork(VxlanNetwork):
 
     def fill(self, part: Part, own: Member) -> None:
         peers = self.find_peers(own.name)
-        options: dict[str, Any] = {"learning": True, **self.find_remote(peers)}
+        options: dict[str, Any] = {"learning": True, **self.find_remote(own, peers)}
         self.attach.fill_shared(part, self, own, options)
         if options.get("master"):
             options["neigh_suppress"] = self.neigh_suppress
         self.add_vxlan(part, own, 0, **options)
-        entries = self.list_entries(peers)
+        entries = self.list_entries(own, peers)
         part.add("fdb_entry", {"device": self.tunnels[0].device, "entries": entries, "purge": True})
-        part.add("firewall", {"network": self.name, **self.list_senders(peers)})
+        part.add("firewall", {"network": self.name, **self.list_senders(own, peers)})
 
-    def find_remote(self, peers: Mapping[str, Member]) -> Options:
+    def find_remote(self, own: Member, peers: Mapping[str, Member]) -> Options:
         """Where the device sends what is for all, or what it does not know; as options of it."""
         return {}
 
-    def list_entries(self, peers: Mapping[str, Member]) -> list[Options]:
+    def list_entries(self, own: Member, peers: Mapping[str, Member]) -> list[Options]:
         """The same as entries of its FDB."""
         return []
 
@@ -51,8 +51,8 @@ class SharedNetwork(VxlanNetwork):
         hops += [Hop.FDB, Hop.UNDERLAY, Hop.TUNNEL_OUT, Hop.TUNNEL_IN, Hop.FAR_VTEP]
         return [*hops, Hop.FAR_BRIDGE, Hop.ENTER_CONTAINER] if enters_container else [*hops, Hop.FAR_END]
 
-    def find_entry(self, there: Member) -> tuple[str, str]:
-        return ZERO_MAC, there.underlay_ip
+    def find_entry(self, here: Member, there: Member) -> tuple[str, str]:
+        return ZERO_MAC, here.find_peer_address(there)
 
     def compare_path(self, here: Member, there: Member, version: int, device: str, gateway: str) -> tuple[str, str]:
         return f"layer 2, by {device}" if device else "by no route", f"layer 2, by {self.bridge or self.tunnels[0].device}"

@@ -69,7 +69,7 @@ class Vxlan(VxlanNetwork, RoutedNetwork):
             neighbours = [{"dst": lease.vtep_ip, "lladdr": peer.macs[number]} for peer, lease in tunnelled]
             part.add("neigh_entry", {"device": tunnel.device, "entries": neighbours, "purge": True})
             # One of a peer, whatever leases of it are behind the tunnel.
-            fdb = {peer.macs[number]: peer.underlay_ip for peer, _lease in tunnelled}
+            fdb = {peer.macs[number]: own.find_peer_address(peer) for peer, _lease in tunnelled}
             entries = [{"mac": mac, "dst": address} for mac, address in fdb.items()]
             part.add("fdb_entry", {"device": tunnel.device, "entries": entries, "purge": True})
 

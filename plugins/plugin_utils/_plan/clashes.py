@@ -59,12 +59,13 @@ def find_overlaps(items: Sequence[Item], underlays: Mapping[str, Underlay], rese
                         "Choose a range that no other network has",
                     )
     for node, underlay in sorted(underlays.items()):
-        for address in map(IPAddress, underlay.addresses.values()):
+        given = {"overlay_underlay_ip": underlay.addresses, "overlay_public_ip": underlay.public}
+        for variable, address in ((variable, IPAddress(one)) for variable, some in given.items() for one in some.values()):
             for item in items:
                 for cidr in item.cidrs:
                     if address in cidr:
                         problem = f"lies inside network {item.network.name}, {cidr}, so that the tunnel would lead into itself"
-                        errors.add(node, "overlay_underlay_ip", str(address), problem, "Choose another cidr for the network")
+                        errors.add(node, variable, str(address), problem, "Choose another cidr for the network")
     _compare_reserved(items, [] if is_empty(reserved) else reserved, errors)
 
 

@@ -56,6 +56,7 @@ class Node:
     underlay_dev: Any = None
     groups: tuple[str, ...] = ()
     labels: Any = None
+    public_ip: Any = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Underlay:
     subnets: Mapping[int, str]
     mtu: int
     dev: str = ""
+    # What nodes of other subnets reach it at, where a NAT is in between; only those that are not its own.
+    public: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,11 +132,14 @@ class Member:
     leases: tuple[Lease, ...]
     # Its underlay address of the family that carries tunnels; empty where it has none.
     underlay_ip: str = ""
+    # What stands for that address beyond a NAT; empty where there is none.
+    public_ip: str = ""
     # Of its device in each tunnel.
     macs: tuple[str, ...] = ()
     # The underlay device, where the network has to know it.
     dev: str = ""
-    # By IP version, where plain routes may lead to it: its underlay addresses, and the subnets that they are in.
+    # By IP version, where plain routes may lead to it, its underlay addresses; there and where a member has another address
+    # beyond a NAT, the subnets that they are in.
     addresses: Mapping[int, str] = field(default_factory=dict)
     segments: Mapping[int, str] = field(default_factory=dict)
     # The names of those that it exchanges packets with; None for all.
@@ -147,13 +153,28 @@ class Member:
         return [f"{lease.gateway}/{cidr.partition('/')[2]}" for lease, cidr in zip(self.leases, cidrs)]
 
     def find_underlay_address(self, version: int = 4) -> str:
-        """The address by which the underlay reaches it; of plain routes that of a family, or any."""
+        """Its own address on the underlay; of plain routes that of a family, or any."""
         return self.underlay_ip or self.addresses.get(version) or next(iter(self.addresses.values()), "")
+
+    def find_peer_address(self, peer: Member, version: int = 4) -> str:
+        """Where it sends what is for a peer, and what the peer's packets come from.
+
+        That is the one that the peer announces, unless both say that they are on one subnet: there no NAT is in between, and
+        few NATs lead back to where a packet came from.
+        """
+        own = peer.find_underlay_address(version)
+        if peer.public_ip and not self.shares_segment(peer, version_of(peer.public_ip)):
+            return peer.public_ip
+        return own
+
+    def shares_segment(self, peer: Member, version: int) -> bool:
+        """Whether both say that they are on one subnet."""
+        return version in self.segments and self.segments[version] == peer.segments.get(version)
 
     def to_plain(self) -> Plain:
         """Only what it has: of thousands of nodes most have little."""
         plain: Plain = {"leases": [vars(lease).copy() for lease in self.leases]}
-        plain.update({key: value for key, value in (("underlay_ip", self.underlay_ip), ("dev", self.dev)) if value})
+        plain.update({key: value for key in _OWN if (value := getattr(self, key))})
         if self.macs:
             plain["macs"] = list(self.macs)
         for key, by_version in (("addresses", self.addresses), ("segments", self.segments)):
@@ -170,12 +191,16 @@ class Member:
             name=name,
             leases=tuple([Lease(one["subnet"], one["vtep_ip"], one["gateway"]) for one in plain["leases"]]),
             underlay_ip=plain.get("underlay_ip", ""),
+            public_ip=plain.get("public_ip", ""),
             macs=tuple(plain.get("macs", ())),
             dev=plain.get("dev", ""),
             addresses={int(version): value for version, value in plain.get("addresses", {}).items()},
             segments={int(version): value for version, value in plain.get("segments", {}).items()},
             peers=None if peers is None else tuple(peers),
         )
+
+
+_OWN = ("underlay_ip", "public_ip", "dev")
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,8 @@ class Network(ABC):
             name=node,
             leases=tuple(Lease(str(subnet), str(subnet.network), self.attach.find_gateway(subnet)) for subnet in subnets),
             underlay_ip=underlay.addresses.get(version, ""),
+            # What needs no tunnel passes no NAT.
+            public_ip=underlay.public.get(version, "") if self.tunnels else "",
             macs=tuple(compute_mac(self.name, tunnel.vni, node) for tunnel in self.tunnels if tunnel.ethernet),
         )
 
@@ -236,20 +238,20 @@ class Network(ABC):
         """What packets pass on that way, in order."""
         return []
 
-    def list_senders(self, peers: Mapping[str, Member]) -> dict[str, Any]:
+    def list_senders(self, own: Member, peers: Mapping[str, Member]) -> dict[str, Any]:
         """Who may send us packets of the network's tunnels, for the firewall."""
         if not self.tunnels:
             return {}
         tunnels = [tunnel.to_options("protocol", "port", "vni") for tunnel in self.tunnels]
-        return {"tunnels": tunnels, "vteps": sorted(peer.underlay_ip for peer in peers.values())}
+        return {"tunnels": tunnels, "vteps": sorted(map(own.find_peer_address, peers.values()))}
 
     def list_clashes(self, other: Network) -> Iterable[tuple[str, Any, str, str]]:
         """What of its options cannot be beside another network on one host: option, value, problem, remedy."""
         return ()
 
-    def find_entry(self, there: Member) -> tuple[str, str]:
-        """The MAC and the destination of the FDB entry by which the tunnel finds a member."""
-        return there.macs[0] if there.macs else "", there.underlay_ip
+    def find_entry(self, here: Member, there: Member) -> tuple[str, str]:
+        """The MAC and the destination of the FDB entry by which the tunnel of one member finds another."""
+        return there.macs[0] if there.macs else "", here.find_peer_address(there)
 
     def compare_path(self, here: Member, there: Member, version: int, device: str, gateway: str) -> tuple[str, str]:
         """By what packets go from one member to another, and by what they should, in words.

@@ -43,13 +43,15 @@ INTERNAL = frozenset(
         r"\w+",
         """
     capture capture_containers capture_from capture_target capture_to captured caught check containers converge converged
-    defer_docker docker_back docker_containers docker_errors docker_log docker_now docker_ports docker_reason docker_said
-    docker_started docker_undo docker_unit docker_waiting drift drift_folder drift_problem drift_unknown drift_verdict
-    explain_asked explain_docker explain_end explain_heard explain_listening explain_pair explain_running explain_tables
-    explained heard host hosts hosts_asked hosts_found hosts_inventory hosts_left hosts_missing hosts_named lease_records
-    listen listening matrix netns_name netns_pid_file plan plan_write prepare_known preview probe probed quiet reach refuse
-    report running section static tables teardown_docker torn_down verdict verified verify_containers verify_own
-    verify_unknown verify_waiting
+    defer_docker discover discover_answered discover_asked discover_bip discover_chosen discover_docker discover_end
+    discover_pinged discover_plan discover_planned discover_problem discover_recorded discover_summary discover_unknown
+    docker_back docker_containers docker_errors docker_log docker_now docker_ports docker_reason docker_said docker_started
+    docker_undo docker_unit docker_waiting drift drift_folder drift_problem drift_unknown drift_verdict explain_asked
+    explain_docker explain_end explain_heard explain_listening explain_pair explain_running explain_tables explained heard
+    host hosts hosts_asked hosts_found hosts_inventory hosts_left hosts_missing hosts_named lease_records listen listening
+    matrix netns_name netns_pid_file plan plan_write prepare_known preview probe probed quiet reach refuse report running
+    section static survey tables teardown_docker torn_down verdict verified verify_containers verify_own verify_unknown
+    verify_waiting
     """,
     )
 )

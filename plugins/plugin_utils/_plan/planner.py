@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.announced import read_announced
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.claims import Claims, Leases
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.clashes import find_clashes, find_overlaps
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.devices import find_own_clashes, find_underlay_clashes
@@ -71,7 +72,7 @@ def make_plan(
     if not ordered:
         errors.add(EVERYWHERE, "hosts", None, "the group has no host", "Put the Docker hosts into the group overlay")
     ordered = [node for node in ordered if _is_host_name(node.name, errors)]
-    underlays = read_underlays(ordered, errors)
+    underlays = read_announced(ordered, read_underlays(ordered, errors), errors)
     # The names of all networks, also of those that are too wrong to be planned.
     names: set[str] = set()
     items = _read_items(backends, networks, ordered, underlays, groups or {}, names, errors)
@@ -144,9 +145,13 @@ def _read_name(where: str, given: Mapping[str, Any], names: set[str], errors: Er
 
 def _make_members(item: Item, leases: Leases, underlays: Mapping[str, Underlay]) -> dict[str, Member]:
     members = {}
+    # Who says that it is on one subnet with another counts where somebody has one address for it and another for the rest.
+    announcing = any(item.version in underlays[name].public for name in leases.subnets if name in underlays)
     for name, subnets in sorted(leases.subnets.items()):
         if name in underlays:
             member = item.network.make_member(name, underlays[name], item.version, subnets)
+            if announcing and item.network.tunnels:
+                member = replace(member, segments=underlays[name].subnets)
             members[name] = member if item.peers is None else replace(member, peers=_find_peers(name, item.peers))
     return members
 

@@ -38,9 +38,8 @@ _MTU = "overlay_underlay_mtu"
 def read_underlays(nodes: Sequence[Node], errors: Errors) -> dict[str, Underlay]:
     """By name, those nodes that have an address there."""
     found: dict[str, Underlay] = {}
-    owner: dict[str, str] = {}
     for node in nodes:
-        addresses, subnets = _read_addresses(node, owner, errors)
+        addresses, subnets = _read_addresses(node, errors)
         subnets.update(_read_subnets(node, addresses, errors))
         mtu = DEFAULT_UNDERLAY_MTU if is_empty(node.underlay_mtu) else as_integer(node.underlay_mtu)
         if mtu is None or not _LEAST_MTU <= mtu <= MAX_MTU:
@@ -57,7 +56,7 @@ def read_underlays(nodes: Sequence[Node], errors: Errors) -> dict[str, Underlay]
     return found
 
 
-def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[dict[int, str], dict[int, str]]:
+def _read_addresses(node: Node, errors: Errors) -> tuple[dict[int, str], dict[int, str]]:
     """A node's underlay addresses, and the subnets that their prefix lengths tell, by IP version."""
     remedy = "Set overlay_underlay_ip to the host's own address on the network that joins the hosts"
     variable = "overlay_underlay_ip"
@@ -78,11 +77,7 @@ def _read_addresses(node: Node, owner: dict[str, str], errors: Errors) -> tuple[
             errors.add(node.name, variable, node.underlay_ip, problem, remedy)
         elif kind := _find_useless(address, subnet):
             errors.add(node.name, variable, value, f"not an address of a single other host: {kind}", remedy)
-        elif str(address) in owner:
-            problem = f"{owner[str(address)]} has the same underlay address"
-            errors.add(node.name, variable, value, problem, "Give each host its own")
         else:
-            owner[str(address)] = node.name
             found[address.version] = str(address)
             if subnet is not None:
                 subnets[address.version] = str(subnet.cidr)

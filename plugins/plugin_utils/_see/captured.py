@@ -38,7 +38,11 @@ def choose_capture(plan: Plan, src: str, dst: str, name: str = "") -> dict[str, 
                 "port": network.tunnel.port,
                 "docker_network": network.docker_name,
                 "address": network.members[dst].leases[0].gateway,
-                "underlay": {host: network.members[host].underlay_ip for host in (src, dst)},
+                # Of each as the other one knows it.
+                "underlay": {
+                    host: network.members[other].find_peer_address(network.members[host])
+                    for host, other in ((src, dst), (dst, src))
+                },
             }
     if name and not any(tunnel.vni for tunnel in networks[name].tunnels):
         raise ValueError(f"network {name} has no VNI, by which a capture finds its packets")

@@ -118,7 +118,7 @@ def _diagnose_pair(network: Network, one: str, other: str, stages: Sequence[Stag
     def make(fault: str, stage: Stage, text: str = "", where: str = "") -> Finding:
         place = where or stage.where
         far = other if place == one else one
-        address = network.members[far].find_underlay_address()
+        address = network.members[one if far == other else other].find_peer_address(network.members[far])
         remedy = _REMEDIES[fault if fault in _REMEDIES else stage.name]
         remedy = remedy.format(where=place, flow=flow, address=address, other=far)
         return _make_finding(fault, [one, other], network.name, text or stage.text, remedy, place)

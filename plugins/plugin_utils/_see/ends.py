@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Member, version_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import version_of
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.places import Places
 
@@ -67,7 +67,8 @@ def _find_host(plan: Plan, nodes: Sequence[str], end: str) -> str:
             node
             for network in plan.networks.values()
             for node, member in network.members.items()
-            if end in (member.underlay_ip, *member.addresses.values(), *(lease.gateway for lease in member.leases))
+            if end
+            in (member.underlay_ip, member.public_ip, *member.addresses.values(), *(lease.gateway for lease in member.leases))
         ),
         "",
     )
@@ -186,6 +187,6 @@ def list_lookups(network: Network, here: End, there: End) -> list[dict[str, Any]
     if network.tunnel is not None:
         come.update({"from": there.address, "device": network.tunnel.device})
     routes.append(come)
-    far: Member = network.members[there.host]
-    routes.append({"name": "underlay", "to": far.find_underlay_address(version_of(there.address))})
+    near, far = network.members[here.host], network.members[there.host]
+    routes.append({"name": "underlay", "to": near.find_peer_address(far, version_of(there.address))})
     return routes

@@ -126,7 +126,7 @@ def _check_neighbour(walk: Walk) -> None:
 
 def _check_fdb(walk: Walk) -> None:
     host, device = walk.here.host, walk.tunnel.device
-    mac, expected = walk.network.find_entry(walk.peer)
+    mac, expected = walk.network.find_entry(walk.own, walk.peer)
     found = [one["dst"] for one in walk.near["fdb"] if one.get("ifname") == device and one.get("mac") == mac and "dst" in one]
     if not found:
         text = f"{device} does not know where {mac} of {walk.there.host} is"
@@ -161,12 +161,14 @@ def _check_underlay(walk: Walk) -> None:
         remedy = f"ping {hop}; look at {device} and its switch"
         walk.add_broken(host, "underlay", f"nobody answers for {hop} on {device}", remedy)
         return
-    if address not in list_addresses(walk.far["addresses"]):
+    own = walk.peer.find_underlay_address(walk.version)
+    if own not in list_addresses(walk.far["addresses"]):
         remedy = f"ip address on {there}, or overlay_underlay_ip in the inventory"
-        walk.add_broken(there, "underlay", f"{there} does not have the underlay address {address}", remedy)
+        walk.add_broken(there, "underlay", f"{there} does not have the underlay address {own}", remedy)
         return
     via = f" via {route['gateway']}" if route.get("gateway") else ""
-    walk.add(host, "underlay", f"{address}{via} by {device}")
+    announced = f", which a NAT makes {own} of {there}" if address == walk.peer.public_ip else ""
+    walk.add(host, "underlay", f"{address}{via} by {device}{announced}")
 
 
 def _check_tunnel_out(walk: Walk) -> None:

@@ -90,7 +90,7 @@ def _find_wrong_entry(network: Network, source: str, target: str, heard: Heard) 
     """Where the source's FDB leads elsewhere."""
     if network.tunnel is None:
         return None
-    mac, expected = network.find_entry(network.members[target])
+    mac, expected = network.find_entry(network.members[source], network.members[target])
     entries = heard.get(source, {}).get("fdb", {}).get(network.tunnel.device) or []
     elsewhere = sorted(str(dst) for known, dst in entries if known == mac)
     # Where there is none, plain routes may lead there, or the kernel has learnt it.

@@ -30,7 +30,7 @@ def list_targets(plan: Plan, node: str, containers: Mapping[str, Any]) -> list[d
             targets.append({**target, "peer": peer, "overlay": network.name, "endpoint": endpoint})
         room = network.mtu + (network.tunnel.overhead if network.tunnel is not None else 0)
         for name, peer_member in network.find_peers(node).items():
-            address = peer_member.find_underlay_address()
+            address = network.members[node].find_peer_address(peer_member)
             if address:
                 ping = {"name": name, "address": address, "network": "", "mtu": room}
                 targets.append({**ping, "peer": name, "overlay": network.name, "endpoint": UNDERLAY})

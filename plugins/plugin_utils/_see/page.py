@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Member
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.heat import draw_heat_maps
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.mermaid import draw_mermaid
@@ -90,12 +91,17 @@ def _show_host(name: str, plan: Plan, drift: Mapping[str, Any], matrix: Mapping[
     networks = plan.list_networks_of(name)
     return {
         "name": name,
-        "underlay": networks[0].members[name].find_underlay_address() if networks else "",
+        "underlay": " / ".join(_list_underlay(networks[0].members[name])) if networks else "",
         "state": find_state(found, reach),
         "drift": len(found["drift"]),
         "reach": reach["status"],
         "problem": found.get("problem") or reach.get("problem", ""),
     }
+
+
+def _list_underlay(member: Member) -> list[str]:
+    """Its own address, and what it announces in its place."""
+    return [one for one in (member.find_underlay_address(), member.public_ip) if one]
 
 
 def _show_leases(network: Network) -> dict[str, Any]:
@@ -194,7 +200,7 @@ def render_page(shown: Mapping[str, Any]) -> dict[str, str]:
     """The files by name."""
     # Not with Ansible's templating: what hosts say is text, and must not become markup.
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_show_value
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_show_planned
     )
     svg = environment.get_template("topology.svg.j2").render(t=shown["topology"], words=shown["words"])
     mermaid, mermaid_left = draw_mermaid(shown["topology"])
@@ -202,6 +208,6 @@ def render_page(shown: Mapping[str, Any]) -> dict[str, str]:
     return {"report.html": page, "topology.svg": svg, "topology.mmd": mermaid}
 
 
-def _show_value(value: Any) -> Any:
+def _show_planned(value: Any) -> Any:
     """What a template is about to write."""
     return show_controls(value) if type(value) is str else value

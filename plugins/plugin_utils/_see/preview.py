@@ -101,10 +101,11 @@ def name_peers(plan: Plan, node: str) -> dict[str, str]:
     """What routes and entries of a node's peers lead to, and the peers' names."""
     names: dict[str, str] = {}
     for network in plan.list_networks_of(node):
+        own = network.members[node]
         for name, peer in network.find_peers(node).items():
             names.update({word: name for lease in peer.leases for word in (lease.subnet, lease.vtep_ip)})
             names.update(dict.fromkeys(peer.macs, name))
-            names.setdefault(peer.underlay_ip, name)
+            names.setdefault(own.find_peer_address(peer), name)
     return names
 
 

@@ -127,17 +127,17 @@ def find_links(plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) 
             peer = find_peer(names, item)
             if peer and peer != name:
                 state = "extra" if item["kind"] == "extra" and not links.has(name, peer) else "drifted"
-                links.pairs.setdefault(_sort_pair(name, peer), Fault()).add(state, why)
+                links.pairs.setdefault(_sort_ends(name, peer), Fault()).add(state, why)
             elif item["resource"] in _ALL_DEPEND:
                 links.hosts.setdefault(name, Fault()).add("drifted", why)
     for row in matrix["rows"]:
         if row["network"] and not row["ok"]:
             why = f"{row['from']} to {row['to']} on {row['network']}: {row['said']}"
-            links.pairs.setdefault(_sort_pair(row["from"], row["to"]), Fault()).add("broken", why)
+            links.pairs.setdefault(_sort_ends(row["from"], row["to"]), Fault()).add("broken", why)
     return links
 
 
-def _sort_pair(one: str, other: str) -> Pair:
+def _sort_ends(one: str, other: str) -> Pair:
     return (one, other) if one < other else (other, one)
 
 

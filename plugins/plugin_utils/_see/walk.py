@@ -85,9 +85,11 @@ class Walk:
         return Packet(self.here.address, self.there.address, self.protocol, self.port, come, go, state=self.state, local=local)
 
     def make_outer(self, tables: Tables, come: str = "", go: str = "") -> Packet:
-        """What it is wrapped in."""
+        """What it is wrapped in; where a NAT is in between, each side sees its own address and what stands for the other's."""
         tunnel, local = self.tunnel, frozenset(list_addresses(tables["addresses"]))
-        ends = (self.own.underlay_ip, self.peer.underlay_ip)
+        ends = (self.own.underlay_ip, self.own.find_peer_address(self.peer))
+        if tables is self.far:
+            ends = (self.peer.find_peer_address(self.own), self.peer.underlay_ip)
         return Packet(*ends, tunnel.protocol, tunnel.port, come, go, vni=tunnel.vni, local=local)
 
     def check_firewall(self, host: str, tables: Tables, packet: Packet, hooks: Sequence[str]) -> None:
