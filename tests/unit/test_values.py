@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import show_value
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import describe_value
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.planner import Planned, make_plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_address, as_network
@@ -181,4 +181,4 @@ def test_what_people_write_is_taken() -> None:
     ],
 )
 def test_a_value_is_shown_as_people_write_it(value: Any, shown: str) -> None:
-    assert show_value(value) == shown
+    assert describe_value(value) == shown

@@ -297,6 +297,14 @@ def test_a_host_name_that_cannot_be_written_down() -> None:
     assert told == "'a\\ud800': inventory_hostname = 'a\\ud800': not a name that can be written down. Rename the host."
 
 
+def test_a_strange_host_name_is_a_name_and_its_errors_are_one_line() -> None:
+    assert messages(NETWORK, nodes=[node(1), node(2, name="a\nb")]) == []
+    told = message(NETWORK, nodes=[node(1), node(2, name="a\nb", underlay_ip="h9")])
+    assert told.startswith("'a\\nb': overlay_underlay_ip = 'h9': not an IP address") and told.isprintable()
+    twice = message(NETWORK, nodes=[node(1, name="a\nb"), node(2, underlay_ip="192.168.65.1")])
+    assert "a b has the same underlay address" in twice
+
+
 # Backend none
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.allocation import Ledger
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors, list_few, show_key, show_value
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors, describe_value, list_few, show_key
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Item
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import EVERYWHERE, IPNetwork, Node
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import LeaseForm
@@ -161,7 +161,7 @@ class Claims:
         if isinstance(value, dict):
             return f"{variable}.{item.network.name}", value.get(item.network.name)
         if not is_empty(value) and len(self.names) > 1:
-            example = f"Write overlay_subnet: {{{item.network.name}: {show_value(value)}}}"
+            example = f"Write overlay_subnet: {{{item.network.name}: {describe_value(value)}}}"
             self.errors.add(node.name, variable, value, "there are several networks, and it does not say which", example)
             return variable, None
         return variable, value

@@ -25,7 +25,9 @@ class Errors:
         self._found: set[PlanError] = set()
 
     def add(self, host: str, variable: str, value: Any, problem: str, remedy: str) -> None:
-        self._found.add(PlanError(host or EVERYWHERE, variable, show_value(value), problem, remedy))
+        shown = host if host.isprintable() else describe_value(host)
+        told = (_make_printable(text) for text in (variable, describe_value(value), problem, remedy))
+        self._found.add(PlanError(shown or EVERYWHERE, *told))
 
     def list_all(self) -> list[PlanError]:
         """In an order that does not depend on how they were found."""
@@ -58,7 +60,7 @@ def list_few(names: Iterable[str]) -> str:
     return f"{', '.join(given[:2])} and {len(given) - 2} others"
 
 
-def show_value(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """A value as the inventory has it, on one line, and not all of a long one."""
     if value is None:
         return "not set"
@@ -72,13 +74,18 @@ def show_value(value: Any) -> str:
 
 def abridge(text: str) -> str:
     """On one line, and not all of what is long."""
-    text = "".join(one if one.isprintable() else " " for one in text)
+    text = _make_printable(text)
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}… ({len(text)} characters)"
+
+
+def _make_printable(text: str) -> str:
+    """Names of hosts, which are in texts too, may have anything in them."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
 
 
 def show_key(key: Any) -> str:
     """A key of a mapping as part of a variable's name."""
-    return key if isinstance(key, str) and re.fullmatch(r"[\w.-]{1,64}", key) else show_value(key)
+    return key if isinstance(key, str) and re.fullmatch(r"[\w.-]{1,64}", key) else describe_value(key)
 
 
 def _write_flow(value: Any, levels: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import show_key, show_value
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import describe_value, show_key
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     IPNetwork,
@@ -203,7 +203,7 @@ class Fields:
     def _select_peers(self, side: Any, members: frozenset[str]) -> tuple[frozenset[str], str]:
         names, problem = select_nodes(side, self.nodes, self.groups)
         if not problem and self.knows_members and not names & members:
-            return names, f"no member is meant by {show_value(side)}"
+            return names, f"no member is meant by {describe_value(side)}"
         return names & members, problem
 
     # The underlay
@@ -273,7 +273,7 @@ class Fields:
         """Whether an underlay has no room for IPv6, inside of the tunnel or outside."""
         inside, outside = 6 in self.list_versions(), bool(overhead) and version == 6
         least = MIN_MTU6 + overhead if inside else MIN_MTU6 if outside else 0
-        what = f"IPv6 in network {show_value(self.item.get('name'))}" if inside else "a tunnel over IPv6"
+        what = f"IPv6 in network {describe_value(self.item.get('name'))}" if inside else "a tunnel over IPv6"
         small = [(size, name) for size, name in sizes if size < least]
         for size, name in small:
             remedy = f"Give the underlay {least} or more, or the network IPv4 alone"

@@ -19,7 +19,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.announced 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.claims import Claims, Leases
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.clashes import find_clashes, find_overlaps
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.devices import find_own_clashes, find_underlay_clashes
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors, show_value
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import Errors, describe_value
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.fields import Fields, Item, Peers
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     EVERYWHERE,
@@ -122,11 +122,11 @@ def _read_items(
 
 
 def _is_host_name(name: str, errors: Errors) -> bool:
-    """Whether it can be written down, as in records, messages and reports."""
-    good = bool(name) and name.isprintable()
+    """Whether it can be written down, as in records and reports: a YAML file can hold half a character."""
+    good = bool(name) and not re.search("[\ud800-\udfff]", name)
     if not good:
         problem = "not a name that can be written down"
-        errors.add(show_value(name), "inventory_hostname", name, problem, "Rename the host")
+        errors.add(describe_value(name), "inventory_hostname", name, problem, "Rename the host")
     return good
 
 

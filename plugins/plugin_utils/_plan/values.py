@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import abridge, show_value
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import abridge, describe_value
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import IPAddress, IPNetwork, Node
 
 JMESPATH_IMPORT_ERROR: ImportError | None = None
@@ -203,6 +203,6 @@ def _select_by(
     chosen = [item.get("name") if isinstance(item, Mapping) else item for item in as_list(result)]
     wrong = [item for item in chosen if not isinstance(item, str) or item not in names]
     if wrong:
-        given = "null" if wrong[0] is None else show_value(wrong[0])
+        given = "null" if wrong[0] is None else describe_value(wrong[0])
         return frozenset(), f"gives {given}, which is no node; it has to give nodes or their names"
     return frozenset(map(str, chosen)), ""
