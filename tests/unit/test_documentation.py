@@ -7,12 +7,17 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ansible_collections.agentless.overlay.plugins import module_utils
+from ansible_collections.agentless.overlay.plugins.filter import lab, plan
 
 PLUGINS = Path(module_utils.__path__[0]).parent
 FOLDERS = ("modules", "doc_fragments", "callback", "connection", "filter")
@@ -33,3 +38,15 @@ def test_documentation_can_be_read(file: Path) -> None:
         assert text.strip(), name
     if file.parent.name == "modules":
         assert {"DOCUMENTATION", "EXAMPLES", "RETURN"} <= set(texts)
+
+
+def test_ansible_doc_knows_each_filter_as_it_is_called() -> None:
+    filters = {**lab.FilterModule().filters(), **plan.FilterModule().filters()}
+    names = [f"agentless.overlay.{name}" for name in filters]
+    command = [str(Path(sys.executable).with_name("ansible-doc")), "--type", "filter", "--json", *names]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=PLUGINS.parent).stdout)
+    for name, function in filters.items():
+        doc = found[f"agentless.overlay.{name}"]["doc"]
+        _input, *parameters = inspect.signature(function).parameters
+        positional = [one.strip() for one in doc.get("positional", "").split(",") if one]
+        assert (positional, set(doc["options"])) == (parameters, {"_input", *parameters}), name
