@@ -28,6 +28,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import (
     plan_file,
     records,
 )
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import describe_value, group_errors
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import (
     DEFAULT_UNDERLAY_MTU,
     EVERYWHERE,
@@ -260,7 +261,7 @@ class ActionModule(ActionBase):
 
 
 def _refuse(result: dict[str, Any], errors: list[PlanError], *others: str) -> None:
-    shared = [*others, *options.join_shared(errors)]
+    shared = [*others, *options.join_shared(group_errors(errors))]
     lines = "\n".join(f"  {number}. {error}" for number, error in enumerate(shared, 1))
     result.update(failed=True, msg=f"The inventory has {count_noun(len(shared), 'error')}; no host was touched.\n{lines}")
 
@@ -353,7 +354,7 @@ def _look_at_inventory(variables: Mapping[str, Any], hostvars: Mapping[str, Host
 
 
 def _show(value: Any) -> str:
-    return "null" if value is None else repr(value) if isinstance(value, str) else str(value)
+    return "null" if value is None else describe_value(value)
 
 
 def _make_diff(path: str, before: str, after: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import list_few
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import PlanError
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_integer, as_list
 
@@ -23,8 +24,6 @@ PREFIX = "overlay_"
 OWN = "overlay_own_variables"
 # How like a name is to another, the prefix aside, that is taken for it misspelt.
 _LIKE = 0.8
-# Named in an error that many hosts share.
-_MOST_HOSTS = 3
 # Of the whole fleet: what plays and tasks read of one host for all.
 FLEET = (
     "overlay_batch",
@@ -201,9 +200,4 @@ def join_shared(errors: Iterable[PlanError]) -> list[PlanError]:
     shared: dict[tuple[str, str, str, str], list[str]] = {}
     for error in errors:
         shared.setdefault((error.variable, error.value, error.problem, error.remedy), []).append(error.host)
-    return sorted(PlanError(_join_hosts(hosts), *what) for what, hosts in shared.items())
-
-
-def _join_hosts(hosts: Iterable[str]) -> str:
-    names = sorted(set(hosts))
-    return ", ".join(names) if len(names) <= _MOST_HOSTS else f"{', '.join(names[:2])} and {len(names) - 2} others"
+    return sorted(PlanError(list_few(sorted(set(hosts))), *what) for what, hosts in shared.items())
