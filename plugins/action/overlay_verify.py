@@ -48,7 +48,9 @@ class ActionModule(ActionBase):
         own, _problems = collect_answers(variables, "overlay_verify_own")
         containers = {name: answer.get("containers", {}) for name, answer in own.items()}
         rows = [row for name, answer in answers.items() for row in make_rows(plan, name, containers, answer)]
-        pairs = choose_pairs(find_broken_pairs(rows), set(answers))
+        # Two that do not listen at the same time hear nothing of each other.
+        listening = set(answers).intersection(variables["ansible_play_batch"])
+        pairs = choose_pairs(find_broken_pairs(rows), listening)
         result.update(changed=False, _ansible_verbose_override=True)
         if arguments["directory"] is None:
             result["partners"] = list_partners(pairs)

@@ -82,8 +82,9 @@ class CallbackModule(Default):  # type: ignore[misc]
         self._counts = dict.fromkeys(("unchanged", "changed", "skipped", "failed", "unreachable"), 0)
 
     def _count(self, result: Any, how: str) -> None:
-        # Of a task that runs once for all there is nothing to count.
-        if _get_part(result, "task").run_once:
+        task = _get_part(result, "task")
+        # Of what runs once for all there is nothing to count.
+        if task.run_once or task.action in ("meta", "ansible.builtin.meta"):
             return
         self._counts[how] += 1
         now = time.monotonic()

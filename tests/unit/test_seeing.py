@@ -145,6 +145,11 @@ def test_the_preview_counts_and_limits(plan: Plan) -> None:
     assert _daemon_keys.list_live_differences(Docker("28.5.2", False), {}) == [preview.NOT_RUNNING]
     assert preview.list_exceeded(found, None, None) == [] == preview.list_exceeded(found, 3, 2)
     assert len(preview.list_exceeded(found, 1, 0)) == 2
+    # Of a play in batches those before count too, and who adds nothing goes over nothing.
+    only = preview.preview_run(plan, {"docker4": looked["docker4"]}, {})
+    assert preview.list_exceeded(only, None, 2, earlier=[found]) == []
+    assert "restart Docker on 2 (docker2, docker4)" in (told := preview.list_exceeded(only, None, 1, earlier=[found])[0])
+    assert "No further host was touched" in told and preview.list_exceeded(only, 0, None, earlier=[found]) == []
     assert preview.describe_preview({**found, "touched": [], "hosts": 1}) == ["Nothing is to be done on 1 host."]
 
 
@@ -344,12 +349,33 @@ def test_the_ends_of_a_way(plan: Plan) -> None:
     }
     assert explain.choose_hosts(plan, "docker1/web", "10.88.2.2") == {"hosts": ["docker1", "docker2"], "error": ""}
     assert explain.choose_hosts(plan, "web", "docker2")["hosts"] == ["docker1", "docker2", "docker3"]
+    # Of hosts that a limit leaves out only an end has to be there.
+    assert explain.choose_hosts(plan, "web", "docker2", here=["docker2"]) == {"hosts": ["docker2"], "error": ""}
+    assert "docker2 is not in this run" in explain.choose_hosts(plan, "web", "docker2", here=["docker1"])["error"]
+    assert explain.choose_hosts(plan, "web", "docker2", {"protocol": "tcp", "port": "443", "probe": "no"})["error"] == ""
+    for option, value in (
+        ("protocol", "zzz"),
+        ("port", "abc"),
+        ("port", -1),
+        ("port", 65536),
+        ("probe", "maybe"),
+        ("network", "x"),
+    ):
+        assert str(value) in explain.choose_hosts(plan, "web", "docker2", {option: value})["error"]
     assert explain.choose_hosts(plan, "192.168.65.3", "10.88.2.1")["hosts"] == ["docker1", "docker2"]
     found = explain.choose_ends(plan, "web", "db", "", running)
     assert [(end["host"], end["address"], end["container"]) for end in found["ends"]] == [
         ("docker1", "10.88.1.2", "web"),
         ("docker2", "10.88.2.2", "db"),
     ]
+    # A host that does not answer matters where it is an end, or may have one.
+    answering = {host: said for host, said in running.items() if host != "docker2"}
+    assert (
+        "docker2 could not be asked: gone"
+        in explain.choose_ends(plan, "web", "db", "", answering, {"docker2": "gone"})["error"]
+    )
+    assert explain.choose_ends(plan, "docker1", "docker3", "", answering, {"docker2": "gone"})["error"] == ""
+    assert explain.explain_answers(plan, found, [{"msg": "gone"}, {}])["error"] == "docker1 could not be asked: gone"
     assert "there is no network x" in explain.choose_ends(plan, "web", "db", "x", running)["error"]
     assert "no container nope runs on demo" in explain.choose_ends(plan, "nope", "db", "", running)["error"]
     assert json.dumps(found)
