@@ -29,6 +29,7 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.survey impo
     list_pings,
 )
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.survey_words import (
+    PARTIAL,
     list_survey_sentences,
     list_table_lines,
 )
@@ -70,21 +71,24 @@ class ActionModule(ActionBase):
         pinged, more = collect_answers(variables, "overlay_discover_pinged")
         problems.update({name: why for name, why in more.items() if name in answers})
         answers = {name: answer for name, answer in answers.items() if name in pinged}
+        complete = {one.name for one in contacts} <= set(pinged)
         contacts = [one for one in contacts if one.name in here]
         made = propose_variables(contacts, choose_addresses(contacts, answers), pinged)
         if arguments["stage"] == "record":
             why = str((variables.get("overlay_plan") or {}).get("msg") or "Set overlay_leases to a path")
-            return self._record(result, made, arguments["file"], why)
+            return self._record(result, made, arguments["file"], complete, why)
         restarts = _collect_restarts(variables, answers)
         lines = list_table_lines(contacts, made, answers, restarts)
         result["table"] = lines
         result["sentences"] = list_survey_sentences(contacts, made, answers, problems, restarts)
+        if not complete:
+            result["sentences"].append(PARTIAL)
         result["lost"] = sorted({host for pair in made.list_lost() for host in pair})
         result["problems"] = problems
         result["values"] = made.values
         return result
 
-    def _record(self, result: dict[str, Any], made: Proposal, file: str, why: str) -> dict[str, Any]:
+    def _record(self, result: dict[str, Any], made: Proposal, file: str, complete: bool, why: str) -> dict[str, Any]:
         """Write what was found of those that answered."""
         if not file:
             result.update(failed=True, msg=f"Nothing was written. {why}")
@@ -92,7 +96,7 @@ class ActionModule(ActionBase):
         try:
             # What has been through Ansible's variables is marked as such, and is no text or number to YAML.
             values = json.loads(json.dumps(made.values))
-            before, after = record_discovered(file, values, self._task.check_mode)
+            before, after = record_discovered(file, values, self._task.check_mode, complete)
         except LeaseFileError as error:
             result.update(failed=True, msg=f"{error}. Nothing was written")
             return result

@@ -132,6 +132,13 @@ def test_a_nat_that_only_the_operator_is_behind_needs_no_public_address(lab: Lab
     assert all("overlay_public_ip" not in one for one in found(lab).values())
 
 
+def test_some_hosts_alone_do_not_undo_what_all_have_shown(lab: Lab) -> None:
+    assert discover(lab, *WRITE).code == 0
+    played = discover(lab, *WRITE, "--limit", "db1,db2")
+    assert set(played.changed().values()) == {0} and "Not all hosts of the group told something" in said(played), played.output
+    assert {host: found_one.get("overlay_public_ip") for host, found_one in found(lab).items() if host in PUBLIC} == PUBLIC
+
+
 def test_a_jump_host_is_no_public_address(lab: Lab) -> None:
     both = {"ansible_host": PUBLIC["db1"]}
     played = discover(lab, *WRITE, db1=both, db2={**both, "ansible_port": 2222})

@@ -203,6 +203,11 @@ def test_a_record_keeps_hosts_that_were_not_asked(tmp_path: Path) -> None:
     before, after = record_discovered(file, {"a": {"overlay_underlay_ip": "10.0.0.9/24"}}, check=False)
     assert before != after == Path(file).read_text()
     assert read_discovered(file) == {**first, "a": {"overlay_underlay_ip": "10.0.0.9/24"}}
+    # Some alone cannot tell whether it has to announce another one; of one that has moved all is new.
+    alone = {"a": {"overlay_underlay_ip": "10.0.0.9"}, "b": {"overlay_underlay_ip": "10.0.0.4/24"}}
+    record_discovered(file, alone, check=False, complete=False)
+    assert read_discovered(file) == {"a": {"overlay_underlay_ip": "10.0.0.9/24"}, "b": alone["b"]}
+    record_discovered(file, {**first, "a": {"overlay_underlay_ip": "10.0.0.9/24"}}, check=False)
     # One of which its owner says all himself.
     record_discovered(file, {"a": {}}, check=False)
     assert yaml.safe_load(Path(file).read_text()) == {"overlay_discovered": {"b": first["b"]}}

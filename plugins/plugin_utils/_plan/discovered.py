@@ -17,6 +17,7 @@ import yaml
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.leases import LeaseFileError, lock_leases
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.store import replace_files
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_list
 
 NAME = "discovered.yml"
 VARIABLE = "overlay_discovered"
@@ -67,12 +68,16 @@ def read_discovered_text(path: str) -> str:
         raise LeaseFileError(f"{path}: cannot be read: {error}. {_REMEDY}") from error
 
 
-def record_discovered(path: str, found: Discovered, check: bool) -> tuple[str, str]:
-    """Take the place of what is there of these hosts, and keep what is there of others; gives the texts before and after."""
+def record_discovered(path: str, found: Discovered, check: bool, complete: bool = True) -> tuple[str, str]:
+    """Take the place of what is there of these hosts, and keep what is there of others; gives the texts before and after.
+
+    @param complete: whether all hosts were asked. Some alone cannot tell who else sees a host and what it has to announce: then
+        what is there of one that still has its address stays.
+    """
     if check:
-        return _merge_discovered(path, found)
+        return _merge_discovered(path, found, complete)
     with lock_leases(path):
-        before, after = _merge_discovered(path, found)
+        before, after = _merge_discovered(path, found, complete)
         if before != after:
             try:
                 replace_files({path: after})
@@ -83,11 +88,19 @@ def record_discovered(path: str, found: Discovered, check: bool) -> tuple[str, s
     return before, after
 
 
-def _merge_discovered(path: str, found: Discovered) -> tuple[str, str]:
-    before = read_discovered_text(path)
-    merged = {**read_discovered(path), **found}
+def _merge_discovered(path: str, found: Discovered, complete: bool) -> tuple[str, str]:
+    before, known = read_discovered_text(path), read_discovered(path)
+    merged = {**known, **found}
+    if not complete:
+        merged.update({name: one for name, one in known.items() if _has_address(one, found.get(name, one))})
     # In one order, whatever somebody who edits it makes of it.
     hosts = {name: {key: one[key] for key in KEYS if key in one} for name, one in sorted(merged.items()) if one}
     if not hosts:
         return before, before and _HEADER + f"{VARIABLE}: {{}}\n"
     return before, _HEADER + yaml.safe_dump({VARIABLE: hosts}, default_flow_style=None, sort_keys=False, allow_unicode=True)
+
+
+def _has_address(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether a host on record has the address that was found of it, or its owner says that himself now."""
+    there, here = ([str(one).partition("/")[0] for one in as_list(values.get(KEYS[0]))] for values in (known, found))
+    return not here or there == here

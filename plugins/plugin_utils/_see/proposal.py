@@ -34,7 +34,7 @@ class Proposal:
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     differing: Sequence[tuple[str, str, Any, Any]] = ()
     # Public addresses that several hosts have, so that they are no host's.
-    shared: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shared: Set[str] = frozenset()
 
     def list_users(self, version: int) -> set[str]:
         """Those whose address of a family is used."""
@@ -51,7 +51,7 @@ def propose_variables(contacts: Sequence[Contact], surveyed: Mapping[str, Survey
     common = _list_common(surveyed, sights)
     families = {one.name: _choose_families(one, surveyed[one.name], common) for one in contacts if one.name in surveyed}
     count = Counter(address for one in surveyed.values() for address in one.foreign.values())
-    shared = {address: sorted(_list_owners(surveyed, address)) for address, number in count.items() if number > 1}
+    shared = {address for address, number in count.items() if number > 1}
     apart = {version: _list_doubted(sights[version]) for version in VERSIONS}
     narrow: dict[str, int] = {}
     for version in VERSIONS:
@@ -87,10 +87,6 @@ def propose_variables(contacts: Sequence[Contact], surveyed: Mapping[str, Survey
             if key in contact.given and not _is_same(contact.given[key], value)
         ]
     return Proposal(surveyed, sights, families, values, differing, shared)
-
-
-def _list_owners(surveyed: Mapping[str, Surveyed], address: str) -> list[str]:
-    return [one.name for one in surveyed.values() if address in one.foreign.values()]
 
 
 def _list_common(surveyed: Mapping[str, Surveyed], sights: Mapping[int, Sights]) -> set[int]:

@@ -17,6 +17,10 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words impor
 
 # No cell has a space: what shows the lines may fold them there.
 _HEADS = ("host", "address", "device", "MTU", "ansible_host", "public", "Docker", "restart", "containers")
+PARTIAL = (
+    "Not all hosts of the group told something: only all of them together tell which subnets are whole, and who has to "
+    "announce another address. What is on record of a host that still has its address stays as it is."
+)
 
 
 def list_table_lines(contacts: Sequence[Contact], made: Proposal, answers: Answers, restarts: Answers) -> list[str]:
