@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from labs import Lab, Played, run_playbook
+from labs import ROOT, Lab, Played, run_playbook
 
 NETWORK: dict[str, Any] = {"name": "main", "cidr": "10.88.0.0/16", "vni": 88, "port": 4789, "attach": "host"}
 ROLES = ("plan", "converge", "verify")
@@ -170,7 +170,7 @@ def test_our_playbooks_go_in_step_whatever_is_configured(own: Own) -> None:
     """tests/unit/test_playbooks.py has the other strategies, and that each play says so."""
     own.write_inventory()
     configured = own.inventory.parent / "ansible.cfg"
-    text = Path("ansible.cfg").read_text().replace(".collections", str(Path.cwd() / ".collections"))
+    text = (ROOT / "ansible.cfg").read_text().replace(".collections", str(ROOT / ".collections"))
     configured.write_text(text.replace("[defaults]", "[defaults]\nstrategy = free"))
     own.hurt()
     report = ("-e", f"overlay_report_dir={own.inventory.parent}/report")
