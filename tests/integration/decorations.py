@@ -13,8 +13,8 @@ from typing import Any
 
 Wish = dict[str, Any]
 MAC = "02:00:00:00:00:%02x"
-# A bridge of somebody else's, which has the lowest MAC of its ports, and one of its own that is between those of our devices.
-SWITCH, SWITCH_PORT = "sw0", MAC % 72
+# A bridge of somebody else's, which has the lowest MAC of its ports; that of its own port is above those of our devices.
+SWITCH, SWITCH_PORT = "sw0", MAC % 96
 # What cannot be put back may be refused; that is rare, so that most hosts say how it is with all else.
 OFTEN, RARE = 0.25, 0.02
 # Commands on a device D, of which the number is I and the bridge B; N is a number that nobody else has.
@@ -167,7 +167,7 @@ class Dice(random.Random):
             ],
         }
         for entry in wish["vxlan_link"][0]["entries"]:
-            if "master" not in entry and self.turn == 0 and self.apart.random() < 0.5:
+            if "master" not in entry and self.turn == 0 and self.apart.random() < 0.7:
                 entry.update(master=SWITCH, addresses=[])
             if "master" not in entry:
                 self.add_peers(wish, entry["name"])
