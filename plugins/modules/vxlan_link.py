@@ -114,7 +114,10 @@ options:
     description: A text on the device. One that begins with C(agentless.overlay:) marks it as ours.
     type: str
   master: &master
-    description: The bridge that the device is a port of.
+    description:
+      - The bridge that the device is a port of.
+      - A bridge that nobody gave a MAC has the lowest one of its ports. Where the device changes it, the neighbours of the
+        bridge are put back. One without a port that has a MAC drawn by the kernel is refused.
     type: str
   neigh_suppress: &neigh_suppress
     description: Whether that port holds back requests for neighbours that the bridge knows.

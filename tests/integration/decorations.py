@@ -13,6 +13,8 @@ from typing import Any
 
 Wish = dict[str, Any]
 MAC = "02:00:00:00:00:%02x"
+# A bridge of somebody else's, which has the lowest MAC of its ports; that of its own port is above those of our devices.
+SWITCH, SWITCH_PORT = "sw0", MAC % 96
 # What cannot be put back may be refused; that is rare, so that most hosts say how it is with all else.
 OFTEN, RARE = 0.25, 0.02
 # Commands on a device D, of which the number is I and the bridge B; N is a number that nobody else has.
@@ -144,7 +146,11 @@ class Decoration:
 
 
 class Dice(random.Random):
-    """A random host."""
+    """A random host. Of three seeds in a row the first has devices in a bridge of somebody else's, and the second has not."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.turn, self.apart = seed % 3, random.Random(seed)
 
     def wish(self) -> Wish:
         bridges = [name for name in ("br.1", "br.2") if self.random() < 0.5]
@@ -161,6 +167,8 @@ class Dice(random.Random):
             ],
         }
         for entry in wish["vxlan_link"][0]["entries"]:
+            if "master" not in entry and self.turn == 0 and self.apart.random() < 0.7:
+                entry.update(master=SWITCH, addresses=[])
             if "master" not in entry:
                 self.add_peers(wish, entry["name"])
         return wish
@@ -203,12 +211,14 @@ class Dice(random.Random):
         places += [(PORT, one["name"], one["master"]) for one in links if "master" in one]
         places += [(BRIDGE, one["name"], "") for one in wish["bridge"]] + [(BESIDE, "eth1", "")]
         places += [(ANY, one["name"], "") for one in [*links, *wish["bridge"]]]
+        # Where a device leaves it, or joins it in the wish of the next seed.
+        places += [(ANY, SWITCH, "")] if self.turn != 1 else []
         found = []
         for kinds, device, bridge in places:
             for kind, command in kinds.items():
                 chance = RARE if kind in HARD else OFTEN * 2 / 3 if kinds is ANY else OFTEN
                 drawn = self.random() < chance
-                if kind == "sysctl mtu6" and device.startswith("br"):
+                if kind == "sysctl mtu6" and device.startswith(("br", SWITCH)):
                     # Each time that a bridge gets a carrier, some time later, the kernel gives it back the device's own.
                     continue
                 if kind in only if only else drawn:

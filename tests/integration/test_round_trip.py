@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from decorations import KINDS, Decoration, Dice, Wish
+from decorations import KINDS, SWITCH, SWITCH_PORT, Decoration, Dice, Wish
 from inside import Inside, inside
 from labs import Namespace
 from listing import shown
@@ -36,6 +36,10 @@ for n in 0 1; do
   ip link add c$n type veth peer name c${n}in; ip link set c$n up; ip link set c${n}in up
 done
 for program in iptables ip6tables; do $program -N DOCKER-USER; $program -A FORWARD -j DOCKER-USER; done
+"""
+HOST += f"""
+ip link add {SWITCH} type bridge; ip link add s0 address {SWITCH_PORT} type veth peer name s0in
+ip link set s0 master {SWITCH} up; ip link set s0in up; ip link set {SWITCH} up
 """
 # Until the kernel has looked at an address there is no route to it; a bridge whose last port was taken away has its carrier,
 # and the routes that go with it, for up to a second more.

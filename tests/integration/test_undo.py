@@ -32,8 +32,9 @@ LOOK = {
     "fdb": "bridge -j fdb",
     "vlan": "bridge -j vlan",
 }
-# Counters, clocks and numbers in the order of arrival; what a device hears for itself, and how far its carrier has come.
-_VOLATILE = {"id", "no", "designated_port", "operstate", "fdb_n_learned", "mcast_n_groups", "state_text"}
+# Counters, clocks and numbers in the order of arrival; what a device hears for itself, and how far its carrier has come; what
+# a bridge could have of its ports, once it has had one.
+_VOLATILE = {"id", "no", "designated_port", "operstate", "fdb_n_learned", "mcast_n_groups", "state_text", "tso_max_size"}
 MAC = "02:00:00:00:00:%02x"
 
 

@@ -14,8 +14,8 @@ line in its tuple, which gives the order:
     both ----diff---> operations --apply--> host, or all of it is undone: what was read is the wish then
     wish ----shell--> its lines of the boot script
 
-C(read), C(obstacles) and C(apply) meet the host, all else is pure. An entry's key is its full identity, as the kernel or the
-daemon understands it; two entries with one key cannot both be there.
+C(read), C(foresee), C(obstacles) and C(apply) meet the host, all else is pure. An entry's key is its full identity, as the
+kernel or the daemon understands it; two entries with one key cannot both be there.
 """
 
 from __future__ import annotations
@@ -267,6 +267,10 @@ class Resource(Generic[E]):
             there = found.get(key)
             kept[key] = there if there is not None and there.same(entry) else self.merge(there, entry)
         return kept
+
+    def foresee(self, host: Host, spec: Spec[E], found: Mapping[Key, E], wanted: Dict[Key, E]) -> Dict[Key, E]:
+        """What shall be there, with what of the host has to be known to tell the effects of getting there."""
+        return wanted
 
     def obstacles(self, host: Host, spec: Spec[E], found: Mapping[Key, E], wanted: Mapping[Key, E]) -> Iterable[str]:
         """What stands in the way of the wish, each in a sentence with what to do about it; an undo does not ask.

@@ -183,7 +183,7 @@ def prepare(
                 continue
             read.add(name)
             actual[name] = resource.read(host, spec, resource.reach(spec, devices) | shaken)
-            wanted[name] = resource.settle(actual[name], spec)
+            wanted[name] = resource.foresee(host, spec, actual[name], resource.settle(actual[name], spec))
             if not resource.shakes:
                 continue
             # A bridge that goes is read once more, with all that hangs on it.
@@ -274,7 +274,9 @@ def list_impacts(resources: Resources, ops: Sequence[Op[Any]], texts: Sequence[s
     going = {op.resource for op in ops if op.before is not None}
     coming = {(op.resource, op.after.label) for op in ops if op.after is not None and op.resource in going}
     for number, op in enumerate(ops):
-        drops, until = by_name[op.resource].impact(op, coming) if op.before is not None else ("", "")
+        resource = by_name[op.resource]
+        # A device may take the place of another one.
+        drops, until = resource.impact(op, coming) if op.before is not None or resource.shakes else ("", "")
         if drops:
             found.append({"operation": texts[number] if texts else str(op), "drops": drops, "until": until})
     return found

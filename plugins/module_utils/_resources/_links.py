@@ -29,10 +29,16 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._resourc
     Spec,
 )
 from ansible_collections.agentless.overlay.plugins.module_utils._marks import MARK
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings, _underlays
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import (
+    _kept,
+    _masters,
+    _ports,
+    _ra,
+    _settings,
+    _underlays,
+)
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._addresses import leave_groups
 from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import (
-    DeviceSpec,
     list_strangers,
     list_wrong_kinds,
     make_device,
@@ -43,6 +49,7 @@ from ansible_collections.agentless.overlay.plugins.module_utils._resources._vxla
     DEFAULT_AGEING,
     IFF_UP,
     Link,
+    LinkSpec,
     decode_link,
     encode_data,
     list_link_commands,
@@ -71,7 +78,7 @@ class Links(Resource[Link]):
     rules = RULES
 
     def parse(self, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> Spec[Link]:
-        spec: DeviceSpec[Link] = DeviceSpec(kind="vxlan")
+        spec = LinkSpec(kind="vxlan")
         for part in sections.get(self.section, ()):
             plain = part.get("entries") is None
             spec.purge_owned = spec.purge_owned or bool(part.get("purge"))
@@ -95,6 +102,10 @@ class Links(Resource[Link]):
                     spec.adopted.add(values["name"])
                 spec.add(Link(**values), state, self.name)
         return spec
+
+    def derive(self, spec: Spec[Link], specs: Mapping[str, Spec[Any]]) -> None:
+        bridges = specs["bridge"].present.values() if "bridge" in specs else ()
+        cast(LinkSpec, spec).bridge_macs = {bridge.name: bridge.mac for bridge in bridges if bridge.mac}
 
     def devices(self, spec: Spec[Link]) -> Set[str]:
         return {key[0] for key in set(spec.present) | spec.absent}
@@ -129,7 +140,8 @@ class Links(Resource[Link]):
                 kept, port = _kept.read_kept(host, link.name, link.index), _ports.read_port(host, link.index)
                 link = replace(link, kept=kept, port_kept=port)
             if link is not None:
-                found[link.key] = link
+                given = link.master in cast(LinkSpec, spec).bridge_macs
+                found[link.key] = link if given else replace(link, bridge=_masters.read_master(host, link.master))
         return found
 
     @staticmethod
@@ -138,9 +150,16 @@ class Links(Resource[Link]):
         kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vxlan")]})]
         return host.session.dump(Message(_netlink.RTM_GETLINK, 0, _netlink.ifinfmsg, {}, kind))
 
+    def foresee(self, host: Host, spec: Spec[Link], found: Mapping[Key, Link], wanted: Dict[Key, Link]) -> Dict[Key, Link]:
+        macs = cast(LinkSpec, spec).bridge_macs
+        joining = {key: link for key, link in wanted.items() if key not in found or found[key].master != link.master}
+        for key, link in joining.items():
+            joining[key] = replace(link, bridge=_masters.read_master(host, link.master, macs.get(link.master or "")))
+        return {**wanted, **joining}
+
     def obstacles(self, host: Host, spec: Spec[Link], found: Mapping[Key, Link], wanted: Mapping[Key, Link]) -> Iterable[str]:
         yield from list_wrong_kinds(host, self.name, self.devices(spec), found, "vxlan device")
-        yield from list_strangers(self.name, spec, found, cast("DeviceSpec[Link]", spec).adopted)
+        yield from list_strangers(self.name, spec, found, cast(LinkSpec, spec).adopted)
         coming = {key: link for key, link in wanted.items() if key not in found or found[key].tunnel != link.tunnel}
         others = [decode_link(host, msg) for msg in self._all(host)] if coming else []
         staying = [link for link in others if link is not None and link.key not in found]
@@ -156,6 +175,7 @@ class Links(Resource[Link]):
 
         yield from _underlays.list_large_mtus(host, found, wanted)
         yield from list_affected(host, self.name, found, wanted)
+        yield from _masters.list_drawn_macs(self.name, wanted.values())
 
     def hindrances(self, host: Host, effects: Effects, found: Mapping[Key, Link]) -> Iterable[str]:
         return list_dependents(host, self.name, effects, {link.name: link.index for link in found.values()})
@@ -187,8 +207,9 @@ class Links(Resource[Link]):
         for op in ops:
             if op.before is not None and op.after is not None:
                 op = replace(op, recreate=must_recreate(op.before, op.after))
-            elif op.before is not None and op.before.tunnel in taken:
-                op = replace(op, early=True)
+            elif op.before is not None:
+                # Where the MAC of a bridge goes with it, what is on that is put back afterwards.
+                op = replace(op, early=op.before.tunnel in taken or bool(_masters.list_new_macs(op.before, None)))
             result.append(op)
         return _underlays.order_links(result)
 
@@ -205,6 +226,8 @@ class Links(Resource[Link]):
         effects = Effects(made={op.entry.name for op in ops if op.after is not None})
         for op in ops:
             bridge = {op.before.master} if op.before is not None and op.before.master else set()
+            effects.bridges |= bridge | ({op.after.master} if op.after is not None and op.after.master else set())
+            effects.new_mac |= _masters.list_new_macs(op.before, op.after, op.recreate)
             if op.after is None:
                 effects.removed.add(op.entry.name)
                 # It may be its last port, for good.
@@ -226,6 +249,10 @@ class Links(Resource[Link]):
         return effects
 
     def impact(self, op: Op[Link], coming: Coming) -> Tuple[str, str]:
+        return _masters.add_impact(*self._find_own_impact(op), _masters.list_new_macs(op.before, op.after))
+
+    @staticmethod
+    def _find_own_impact(op: Op[Link]) -> Tuple[str, str]:
         before, after = op.before, op.after
         if before is None or after is None:
             # Its routes say which packets.

@@ -16,8 +16,8 @@ from ansible_collections.agentless.overlay.plugins.module_utils._engine._host im
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._netlink import read_attributes
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._resource import Key, OverlayError
 from ansible_collections.agentless.overlay.plugins.module_utils._engine._shell import attempt_command, list_make_commands
-from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _ports, _ra, _settings
-from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import Device
+from ansible_collections.agentless.overlay.plugins.module_utils._resources import _kept, _masters, _ports, _ra, _settings
+from ansible_collections.agentless.overlay.plugins.module_utils._resources._ownership import Device, DeviceSpec
 
 IFF_UP = 1
 DEFAULT_PORT = 8472  # vxlan_port
@@ -117,6 +117,8 @@ class Link(Device):
     # As found: the interface index, which a re-created device gets again.
     index: int = field(default=0, compare=False)
     mtu6: Optional[int] = field(default=None, compare=False)
+    # That bridge, as it was when it was read, where its ports may decide its MAC.
+    bridge: Optional[_masters.Master] = field(default=None, compare=False)
     # And of one that is to go, what others set on it, and on it as a port of a bridge.
     kept: Optional[_kept.Kept] = None
     port_kept: Optional[_ports.Port] = None
@@ -175,6 +177,13 @@ class Link(Device):
         return " ".join(
             [self.name] + ["%s %s" % (name, getattr(self, name)) for name in told if getattr(self, name) is not None]
         )
+
+
+@dataclass
+class LinkSpec(DeviceSpec[Link]):
+    """And the MACs that bridges are given."""
+
+    bridge_macs: Dict[str, str] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=None)
