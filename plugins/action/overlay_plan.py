@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.agentless.overlay.plugins.plugin_utils import _inventory
+from ansible_collections.agentless.overlay.plugins.plugin_utils import _inventory, _play
 from ansible_collections.agentless.overlay.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.agentless.overlay.plugins.plugin_utils._inventory import HostValues
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan import (
@@ -88,6 +90,9 @@ class ActionModule(ActionBase):
         errors: list[PlanError],
     ) -> None:
         result["warnings"] += self._check_options(arguments["roles"], hostvars, errors)
+        specs = {role: _read_specs(role) for role in _list_roles()}
+        asked = arguments["roles"] or list(specs)
+        errors += _play.check_play(specs, asked, variables, hostvars, self._templar.template, _accepts)
         if not arguments["plan"]:
             result["changed"] = False
             if errors:
@@ -95,10 +100,7 @@ class ActionModule(ActionBase):
             return
         given = _find_path("overlay_leases", hostvars, errors)
         file = _find_path("overlay_plan_file", hostvars, errors)
-        if arguments["write"] and not file:
-            remedy = f"Set it, for example to group_vars/{records.FOLDER}/plan.json"
-            errors.append(PlanError(EVERYWHERE, "overlay_plan_file", "not set", "there is no place for the plan", remedy))
-        errors += _find_unseen(variables, hostvars)
+        errors += _find_unseen(variables, hostvars, arguments["write"] and not file)
         fleet = {variable: _find_value(variable, hostvars, default, errors) for variable, default in _FLEET.items()}
         inventory = _look_at_inventory(variables, hostvars)
         place = places.choose_place(given, inventory, self._task.check_mode)
@@ -194,7 +196,11 @@ class ActionModule(ActionBase):
                 if known[variable].role != "plan" and values.lacks_facts(variable):
                     # Of no use for the plan, and known when the role runs.
                     continue
+                before = len(errors)
                 value = values[variable]
+                if len(errors) > before:
+                    # What it would be is not known, and why is told.
+                    continue
                 key = (variable, repr(value))
                 if key not in found:
                     found[key] = options.check_value(variable, known[variable], value, _accepts)
@@ -207,7 +213,7 @@ class ActionModule(ActionBase):
         misspelt, others = options.find_misspelt(
             {name: values.list_names() for name, values in hostvars.items()},
             every,
-            own.split(",") if isinstance(own, str) else own if isinstance(own, list) else [],
+            options.list_own_names(own),
             lambda name, variable: hostvars[name].show(variable),
         )
         errors.extend(misspelt)
@@ -272,9 +278,19 @@ def _return_plan(result: dict[str, Any], plan: Plan) -> None:
 
 
 def _leave_out_consequences(errors: list[PlanError], unread: list[PlanError]) -> list[PlanError]:
-    """The planner's errors without those of values that could not be read: these are told as such."""
-    texts = {error.value for error in unread if error.value == _inventory.VAULTED or "{{" in error.value or "{%" in error.value}
-    return [error for error in errors if not any(text in error.value for text in texts)]
+    """The planner's errors without those of values that could not be read: these are told as such.
+
+    Of a variable with a template that cannot be worked out, all others are as they were written, right as they may be.
+    """
+    unknown = [error for error in unread if error.value == _inventory.VAULTED or _inventory.is_template(error.value)]
+    texts = {error.value for error in unknown}
+    variables = {error.variable for error in unknown}
+    return [
+        error
+        for error in errors
+        if not any(text in error.value for text in texts)
+        and not (_inventory.is_template(error.value) and re.split(r"[.[]", error.variable)[0] in variables)
+    ]
 
 
 def _list_roles() -> list[str]:
@@ -285,6 +301,7 @@ def _find_specs(role: str) -> str:
     return os.path.join(_ROLES, role, "meta", "argument_specs.yml")
 
 
+@functools.cache
 def _read_specs(role: str) -> dict[str, Any]:
     with open(_find_specs(role), encoding="utf-8") as handle:
         specs: dict[str, Any] = yaml_load(handle)["argument_specs"]
@@ -304,15 +321,19 @@ def _find_value(variable: str, hostvars: Mapping[str, HostValues], default: Any,
     return value if hostvars else default
 
 
-def _find_unseen(variables: Mapping[str, Any], hostvars: Mapping[str, HostValues]) -> list[PlanError]:
-    """Variables of the plan that the play alone has."""
+def _find_unseen(variables: Mapping[str, Any], hostvars: Mapping[str, HostValues], needs_file: bool) -> list[PlanError]:
+    """Variables of the plan that the play alone has, and the place of the plan where nobody has one and it is needed."""
     problem = "a variable of the play, which other plays would plan without"
     remedy = "Set it in the inventory, for example in group_vars of the group overlay"
-    return [
+    found = [
         PlanError(EVERYWHERE, variable, "set by the play", problem, remedy)
         for variable in options.list_options({"plan": _read_specs("plan")})
-        if variable in variables and not any(variable in values.list_names() for values in hostvars.values())
+        if _play.is_of_play(variable, variables, hostvars)
     ]
+    if needs_file and all(error.variable != "overlay_plan_file" for error in found):
+        remedy = f"Set it, for example to group_vars/{records.FOLDER}/plan.json"
+        found.append(PlanError(EVERYWHERE, "overlay_plan_file", "not set", "there is no place for the plan", remedy))
+    return found
 
 
 def _find_address_in(name: str) -> str | None:

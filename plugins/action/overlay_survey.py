@@ -83,7 +83,7 @@ class ActionModule(ActionBase):
         result["sentences"] = list_survey_sentences(contacts, made, answers, problems, restarts)
         if not complete:
             result["sentences"].append(PARTIAL)
-        result["lost"] = sorted({host for pair in made.list_lost() for host in pair})
+        result["lost"] = sorted({host for pair in made.list_lost() for host in pair} | made.list_cut_off())
         result["problems"] = problems
         result["values"] = made.values
         return result

@@ -62,13 +62,15 @@ class HostValues:
         else:
             # ansible-core before 2.19 gives the text of a template that it cannot work out.
             why = ""
-            if not any(map(_is_template, _list_leaves(found))):
+            if not holds_template(found):
                 return found
         self._note(variable, found, why)
         return found
 
     def _note(self, variable: str, found: Any, why: str) -> None:
-        text = next(filter(_is_template, _list_leaves(found)), VAULTED)
+        templates = list(filter(is_template, _list_leaves(found)))
+        # The first that names what is not there: those beside it may be as they should be.
+        text = next((one for one in templates if self._list_missing(one)), templates[0] if templates else VAULTED)
         if text == VAULTED:
             problem, remedy = "it cannot be decrypted", "Give the password that it was encrypted with"
         else:
@@ -80,10 +82,13 @@ class HostValues:
             return "facts of the host are needed for it, and are not known", (
                 "Gather them of all hosts in a play before this one, keep them in a fact cache, or write the value down"
             )
-        missing = [name for name in list_template_names(text) if name not in self._raw]
+        missing = self._list_missing(text)
         if missing:
             return f"{' or '.join(missing)} is not defined", "Define it for the host, or write the value down"
         return f"it cannot be worked out{': ' + _first_line(why) if why else ''}", "Correct it, or write the value down"
+
+    def _list_missing(self, text: str) -> list[str]:
+        return [name for name in list_template_names(text) if name not in self._raw]
 
     def _list_missing_facts(self, text: str) -> list[str]:
         facts = [name for name in list_template_names(text) if name.startswith("ansible_")]
@@ -91,7 +96,18 @@ class HostValues:
 
     def lacks_facts(self, variable: str) -> bool:
         """Whether facts are needed for a value that are not known."""
-        return any(_is_template(leaf) and self._list_missing_facts(leaf) for leaf in _list_leaves(self._raw.get(variable)))
+        return any(is_template(leaf) and self._list_missing_facts(leaf) for leaf in _list_leaves(self._raw.get(variable)))
+
+    def is_other(self, variable: str, value: Any) -> bool:
+        """Whether a value, as it was written, is not the host's own."""
+        if variable not in self._raw:
+            return True
+        own = self._raw[variable]
+        try:
+            return not (value is own or value == own)
+        except AnsibleError:
+            # Vaulted, without a password; the host's own is told of.
+            return False
 
     def show(self, variable: str) -> str:
         """The value as it was written, for messages."""
@@ -109,7 +125,7 @@ class HostValues:
             for leaf in _list_leaves(self._raw[variable]):
                 if _is_vaulted(leaf):
                     found |= _decrypt(leaf)
-                elif _is_template(leaf):
+                elif is_template(leaf):
                     todo += list_template_names(leaf)
         return found
 
@@ -175,8 +191,13 @@ def _is_vaulted(value: Any) -> bool:
     return type(value).__name__ == "EncryptedString" or bool(getattr(value, "__ENCRYPTED__", False))
 
 
-def _is_template(value: Any) -> bool:
+def is_template(value: Any) -> bool:
     return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def holds_template(value: Any) -> bool:
+    """Whether there is one anywhere in a value."""
+    return any(map(is_template, _list_leaves(value)))
 
 
 def _is_final(value: Any) -> bool:
@@ -202,4 +223,5 @@ def _list_leaves(value: Any) -> Iterator[Any]:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0].rstrip(".")
+    # Python's own words for a template that names itself are no help, and differ by where it ran out of levels.
+    return re.sub(r"(Recursive loop detected in template).*", r"\1", text.strip().splitlines()[0]).rstrip(".")

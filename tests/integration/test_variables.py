@@ -101,6 +101,43 @@ def test_variables_that_the_play_alone_has_are_named(fresh: Fresh) -> None:
     assert told.code == 2 and "overlay_networks = set by the play: a variable of the play, which other plays" in told.text
 
 
+def test_what_an_import_gives_is_checked_as_what_hosts_have(fresh: Fresh) -> None:
+    """No host's variables tell of it, and all playbooks would go by it, or, of the networks, by the inventory's."""
+    given = {
+        "overlay_docker_restart": "sometimes",
+        "overlay_batch": "lots",
+        "overlay_verify_seconds": "{{ not_known_yet }}",
+        "overlay_alow_drops": False,
+        "overlay_networks": [{**NETWORKS[0], "name": "other"}],
+    }
+    playbook = fresh.inventory.parent / "import.yml"
+
+    def check(values: dict[str, Any]) -> Played:
+        play = {"ansible.builtin.import_playbook": str(ROOT / "playbooks/plan.yml"), "vars": values}
+        playbook.write_text(yaml.safe_dump([play]))
+        where = f"overlay_plan_file={fresh.inventory.parent}/plan.json"
+        return Played.of(run_playbook(str(playbook), "-i", str(fresh.inventory), "-e", where, "--check"))
+
+    told = check(given)
+    assert told.code == 2 and "The inventory has 4 errors" in told.text, told.output
+    for words in (
+        "the play: overlay_docker_restart = 'sometimes': not one of when_idle, always, never.",
+        "the play: overlay_batch = 'lots': neither a number of hosts",
+        "the play: overlay_alow_drops = false: there is no such variable; did you mean overlay_allow_drops.",
+        "overlay_networks = set by the play: a variable of the play, which other plays would plan without.",
+    ):
+        assert words in told.text, told.output
+    assert check({"overlay_docker_restart": "never", "overlay_batch": "25%", "overlay_verify_seconds": 3}).code == 0
+
+
+def test_a_plan_file_that_the_play_alone_has_is_told_once(fresh: Fresh) -> None:
+    playbook = fresh.inventory.parent / "import.yml"
+    play = {"ansible.builtin.import_playbook": str(ROOT / "playbooks/plan.yml"), "vars": {"overlay_plan_file": "plan.json"}}
+    playbook.write_text(yaml.safe_dump([play]))
+    told = Played.of(run_playbook(str(playbook), "-i", str(fresh.inventory), "--check"))
+    assert "The inventory has 1 error;" in told.text and "overlay_plan_file = set by the play" in told.text, told.output
+
+
 def test_all_is_told_beside_a_record_that_has_no_place(fresh: Fresh) -> None:
     fresh.hosts["web1"]["overlay_leases"] = "{{ nosuchvar }}/leases.yml"
     fresh.write_inventory(overlay_apply="bogus")
@@ -248,3 +285,18 @@ def test_a_template_that_names_what_is_not_there(fresh: Fresh) -> None:
     assert "overlay_networks[0].vni = 0: not a whole number" in told.text
     assert "overlay_subnet.more = '10.88.5.0/24': there is no such network" in told.text
     assert "The inventory has 4 errors" in told.text, told.output
+
+
+def test_beside_a_template_that_cannot_be_worked_out_the_others_are_not_blamed(fresh: Fresh) -> None:
+    network = {**NETWORKS[0], "vni": "{{ known }}", "mtu": "{{ nosuchvar }}", "device": "{{ 'vx' }}"}
+    fresh.write_inventory(known=88, overlay_networks=[network], overlay_verify_seconds="{{ nosuchvar }}")
+    told = fresh.plan()
+    assert "web1, web2: overlay_networks = {{ nosuchvar }}: nosuchvar is not defined. Define it for the host" in told.text
+    assert "web1, web2: overlay_verify_seconds = {{ nosuchvar }}: nosuchvar is not defined." in told.text
+    assert "The inventory has 2 errors" in told.text, told.output
+
+
+def test_a_template_that_names_itself_is_told_once(fresh: Fresh) -> None:
+    fresh.write_inventory(overlay_networks="{{ overlay_networks }}")
+    told = fresh.plan()
+    assert "The inventory has 1 error;" in told.text and "maximum recursion depth" not in told.text, told.output

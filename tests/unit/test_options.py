@@ -111,6 +111,11 @@ def test_other_names_are_a_warning() -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["overlay_a, overlay_b ", "overlay_a,overlay_b", ["overlay_a", " overlay_b"]])
+def test_own_names_come_with_spaces_too(value: Any) -> None:
+    assert options.list_own_names(value) == ["overlay_a", "overlay_b"]
+
+
 def test_names_that_our_own_parts_leave_on_hosts_are_known() -> None:
     """What is registered, set, or in vars of any playbook and role; and what plugins read."""
     files = [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/vars/*.yml")]

@@ -175,6 +175,30 @@ def test_a_rented_ipv6_address_is_not_written() -> None:
     assert [one["overlay_underlay_ip"] for one in made.values.values()] == ["10.0.0.2/24", "10.0.0.3/24"]
 
 
+def test_hosts_without_a_family_in_common_are_told_and_cut_off() -> None:
+    hosts = {"a": [own("10.0.0.2")], "b": [own("10.0.0.3")], "c": [own("fd00::4", 64)], "d": []}
+    contacts = [
+        Contact(name, some[0]["address"], {6 if name == "c" else 4: some[0]["address"]}) for name, some in hosts.items() if some
+    ]
+    contacts.append(Contact("d", "10.0.0.5", {4: "10.0.0.5"}))
+    made = propose(contacts, fleet(hosts))
+    told = " ".join(list_survey_sentences(contacts, made, fleet(hosts), {}, {}))
+    assert "No family of addresses joins all hosts: IPv4 on a, b; IPv6 on c." in told
+    assert "No address of the family by which the inventory knows it is on d. Nothing is written of it." in told
+    assert made.list_lost() == [] and made.list_cut_off() == {"a", "b", "c", "d"}
+    some = {name: hosts[name] for name in "ab"}
+    both = propose(contacts[:2], fleet(some))
+    assert both.list_cut_off() == set()
+    assert "family" not in " ".join(list_survey_sentences(contacts[:2], both, fleet(some), {}, {}))
+
+
+def test_two_addresses_of_one_device_are_told_by_address() -> None:
+    hosts = {"a": [own("10.0.0.2"), own("10.0.0.9")], "b": [own("10.0.0.3")]}
+    contacts = [Contact(name, some[0]["address"], {4: some[0]["address"]}) for name, some in hosts.items()]
+    told = " ".join(list_survey_sentences(contacts, propose(contacts, fleet(hosts)), fleet(hosts), {}, {}))
+    assert "Several addresses: a (10.0.0.2, not 10.0.0.9): the first is used, as Ansible reaches it there." in told
+
+
 def test_three_hundred_hosts_stay_readable() -> None:
     names = [f"host{number:03}" for number in range(300)]
     hosts = {

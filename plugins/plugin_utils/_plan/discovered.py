@@ -45,7 +45,9 @@ def read_discovered(path: str) -> dict[str, dict[str, Any]]:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise LeaseFileError(f"{path}: cannot be read: {error}. {_REMEDY}") from error
+        # On one line, and without PyYAML's name for a text that it was given.
+        why = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
+        raise LeaseFileError(f"{path}: cannot be read: {why}. {_REMEDY}") from error
     if data is None:
         return {}
     hosts = data.get(VARIABLE) if isinstance(data, dict) and set(data) == {VARIABLE} else None

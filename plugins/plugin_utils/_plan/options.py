@@ -141,6 +141,12 @@ _CHECKS: dict[str, Callable[[Any], str]] = {
 }
 
 
+def list_own_names(value: Any) -> list[str]:
+    """The names in overlay_own_variables, a list, or a text with commas as from -e; of what is neither is told elsewhere."""
+    names = value.split(",") if isinstance(value, str) else value
+    return [str(name).strip() for name in names] if isinstance(names, list) else []
+
+
 def find_misspelt(
     hosts: Mapping[str, Iterable[str]], options: Iterable[str], own: Iterable[str], show: Callable[[str, str], str]
 ) -> tuple[list[PlanError], list[str]]:

@@ -44,6 +44,23 @@ class Proposal:
         """Those that do not answer each other."""
         return sorted({pair for version, sights in self.sights.items() for pair in sights.list_lost(self.list_users(version))})
 
+    def list_kinds(self) -> dict[tuple[int, ...], list[str]]:
+        """Hosts by the families that they have addresses of; none of those of whom no address is used."""
+        found: dict[tuple[int, ...], list[str]] = {}
+        for name, families in sorted(self.families.items()):
+            found.setdefault(tuple(families), []).append(name)
+        return found
+
+    def list_cut_off(self) -> set[str]:
+        """Those that have no family in common with some other host, so that no ping between them was even tried."""
+        kinds = self.list_kinds()
+        return {
+            name
+            for kind, names in kinds.items()
+            if not kind or any(other and not set(kind) & set(other) for other in kinds)
+            for name in names
+        }
+
 
 def propose_variables(contacts: Sequence[Contact], surveyed: Mapping[str, Surveyed], pinged: Answers) -> Proposal:
     """What each host's variables should say; those that its owner has set are left out."""

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.errors import list_few
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import as_list
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.proposal import PUBLIC, Proposal
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.survey import Answers, Contact, Sights, Surveyed
@@ -66,6 +67,7 @@ def list_survey_sentences(
 ) -> list[str]:
     return [
         *_describe_unasked(problems),
+        *_describe_families(made),
         *_describe_sights(made),
         *_describe_contacts(contacts, made),
         *_describe_mtus(made),
@@ -79,6 +81,24 @@ def _describe_unasked(problems: Mapping[str, str]) -> Iterator[str]:
     """Those that did not answer, by why."""
     for why, names in _group_names((" ".join(why.split()), name) for name, why in problems.items()):
         yield f"Nothing is known of {join_names(names)}: {why.rstrip('.')}. Nothing is written of {_it_or_them(names)}."
+
+
+def _describe_families(made: Proposal) -> Iterator[str]:
+    """What no ping can tell: hosts without an address for the others, or of another family than theirs."""
+    kinds = made.list_kinds()
+    without = kinds.pop((), [])
+    if without:
+        them = _it_or_them(without)
+        yield (
+            f"No address of the family by which the inventory knows {them} is on {list_few(without)}. Nothing is written of "
+            f"{them}. Give {them} one, or set overlay_underlay_ip to one there."
+        )
+    if any(not set(kind) & set(other) for kind in kinds for other in kinds):
+        parts = [f"{' and '.join(f'IPv{one}' for one in kind)} on {list_few(names)}" for kind, names in sorted(kinds.items())]
+        yield (
+            f"No family of addresses joins all hosts: {'; '.join(parts)}. A network needs one that all its members have: set "
+            "overlay_underlay_ip to a list of one of each where a host has both."
+        )
 
 
 def _describe_sights(made: Proposal) -> Iterator[str]:
@@ -177,9 +197,10 @@ def _describe_others(made: Proposal) -> Iterator[str]:
         if not one.others or 4 not in one.chosen:
             continue
         chosen = one.chosen[4]
-        some = ", ".join(sorted({other["device"] for other in one.others}))
+        some = ", ".join(sorted({other["device"] for other in one.others} - {chosen.device}))
         shown = f"{one.name} ({chosen.address}, not {', '.join(other['address'] for other in one.others)})"
-        found.append((f"{chosen.device} is used, and not {some}, as {chosen.why}", shown))
+        used = f"{chosen.device} is used, and not {some}" if some else "the first is used"
+        found.append((f"{used}, as {chosen.why}", shown))
     for why, names in _group_names(found):
         yield f"Several addresses: {join_names(names)}: {why}. Set overlay_underlay_ip where another one is meant."
 
