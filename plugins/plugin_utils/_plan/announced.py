@@ -97,7 +97,9 @@ def _are_mixed_up(one: Owner, other: Owner) -> bool:
 def _refuse_second(errors: Errors, address: str, first: Owner, second: Owner) -> None:
     if first.variable == second.variable:
         what = "announces the same address" if first.variable == _VARIABLE else "has the same underlay address"
-        errors.add(second.name, second.variable, address, f"{first.name} {what}", "Give each host its own")
+        # Only with a subnet to their addresses can two that announce others be mixed up.
+        apart = "" if _EVERYBODY in (first.where, second.where) else ", or leave out the subnet of both where they are apart"
+        errors.add(second.name, second.variable, address, f"{first.name} {what}", f"Give each host its own{apart}")
     else:
         announcing, owning = (first, second) if first.variable == _VARIABLE else (second, first)
         errors.add(announcing.name, _VARIABLE, address, f"{owning.name} has it as its own underlay address", _REMEDY)
