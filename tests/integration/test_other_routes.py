@@ -30,7 +30,7 @@ def wired(namespace: Namespace) -> Iterator[Namespace]:
         namespace.sh(f"ip link add eth0 type veth peer name eth0 netns {far.name}")
         namespace.sh("ip link set eth0 up; ip address add 2001:db8:1::1/64 dev eth0; ip address add 10.1.1.1/24 dev eth0")
         far.sh("ip address add fe80::2/64 dev eth0; ip link set eth0 up")
-        namespace.sh("ping -6 -q -c 1 -W 5 fe80::2%eth0")
+        namespace.sh("ping -6 -q -c 1 -w 20 fe80::2%eth0")
         yield namespace
     finally:
         far.remove()

@@ -225,6 +225,10 @@ def check_markdown(text: str, rows: int) -> None:
         assert not code
 
 
+# Which links are drawn depends on who sorts where, so that the usual page may have none.
+LINK = {("line", name) for name in ("", "class", "data-link", "x1", "y1", "x2", "y2")} | {("title", "")}
+
+
 @pytest.mark.parametrize("number", range(12))
 def test_nothing_hostile_is_markup(number: int) -> None:
     seed = int(os.environ.get("OVERLAY_SEED", random.randrange(2**31))) + number
@@ -239,10 +243,11 @@ def test_nothing_hostile_is_markup(number: int) -> None:
     files, usual = write_all(hostile), write_all(usual_fleet(count, kind))
     for name in ("report.html", "topology.svg"):
         markup = Markup(files[name])
-        assert markup.tags <= Markup(usual[name]).tags and not markup.others
+        assert markup.tags <= Markup(usual[name]).tags | LINK and not markup.others
         assert all(link.startswith(("#", "data:,")) for link in markup.links)
     svg = ElementTree.fromstring(files["topology.svg"].encode())
-    assert {one.tag for one in svg.iter()} == {one.tag for one in ElementTree.fromstring(usual["topology.svg"]).iter()}
+    own, others = ({one.tag for one in drawn.iter()} for drawn in (svg, ElementTree.fromstring(usual["topology.svg"])))
+    assert own - others <= {"{http://www.w3.org/2000/svg}line"} and others - own <= {"{http://www.w3.org/2000/svg}line"}
     titles = {fit((one.text or "").rpartition(": ")[0]) for one in svg.iter("{http://www.w3.org/2000/svg}title")}
     text = fit(" ".join(Markup(files["report.html"]).texts))
     for host in hostile[1]["fleet"]:
@@ -255,7 +260,7 @@ def test_nothing_hostile_is_markup(number: int) -> None:
         check_markdown(files["drift.md"], differences)
     check_markdown(files["verify.md"], 0)
     drawing = files["topology.mmd"].splitlines()
-    assert len(drawing) == len(usual["topology.mmd"].splitlines())
+    assert abs(len(drawing) - len(usual["topology.mmd"].splitlines())) < 5
     node, edge = r"  \w+(\[\"[\w .:/#;…-]+\"\]:::\w+|\(\(\"overlay\"\)\))", r"  \w+ -[-. ?\w]+- \w+"
     for line in drawing:
         assert re.fullmatch(f"graph LR|{node}|{edge}|  classDef .*", line), line

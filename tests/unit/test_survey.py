@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.agentless.overlay.plugins.module_utils._looking._ways import query_routes
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.discovered import (
     find_discovered_file,
     read_discovered,
@@ -251,3 +252,8 @@ def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> Non
     (tmp_path / "discovered.yml").write_text(text)
     with pytest.raises(LeaseFileError, match=problem):
         read_discovered(str(tmp_path / "discovered.yml"))
+
+
+def test_where_there_is_no_address_to_ask_for_no_program_waits_for_one() -> None:
+    """Without a line of input ip would read the terminal that Ansible gives a module, and never end."""
+    assert query_routes(lambda command, stdin: pytest.fail(f"{command} was run"), []) == {}

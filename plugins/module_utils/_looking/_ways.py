@@ -15,6 +15,9 @@ Run = Callable[[List[str], str], str]
 
 def query_routes(run: Run, addresses: Sequence[str]) -> Dict[str, Dict[str, Any]]:
     """By address the route there, as C(ip) tells it; nothing where there is none."""
+    if not addresses:
+        # Without a line of input ip would read what the module itself was given: from a terminal, for ever.
+        return {}
     # One process for all, which goes on where there is no route to one of them.
     out = run(["ip", "-json", "-force", "-batch", "-"], "".join("route get %s\n" % address for address in addresses))
     found: Dict[str, Dict[str, Any]] = {}

@@ -33,8 +33,8 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.underlays 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.values import hint_quotes, is_empty
 
 _EXAMPLE = (
-    "Write for example: overlay_networks: [{name: main, cidr: 10.88.0.0/16, vni: 88}], in the inventory or in group_vars beside "
-    "it, as Ansible reads none that are beside a playbook which imports another"
+    "Write for example: overlay_networks: [{name: main, cidr: 10.88.0.0/16, vni: 88}], in the inventory or in group_vars "
+    "beside it, as Ansible reads none that are beside a playbook which imports another"
 )
 
 

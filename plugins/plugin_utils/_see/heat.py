@@ -61,7 +61,8 @@ def _find_step(hosts: Sequence[str]) -> int:
 
 def _draw_map(key: str, hosts: Sequence[str], pairs: Pairs, usual: float) -> dict[str, Any]:
     count, step = len(hosts), _find_step(hosts)
-    grid = [bytearray(-(-count // step)) for _ in range(-(-count // step))]
+    width = -(-count // step)
+    grid = [bytearray(width) for _row in range(width)]
     bad: dict[str, Counter[int]] = {"from": Counter(), "to": Counter()}
     levels = dict.fromkeys(reversed(LEVELS), 0)
     ranks = {level: rank for rank, level in enumerate(LEVELS)}
@@ -130,7 +131,7 @@ def _list_runs(line: bytearray, ground: int) -> Iterator[tuple[int, int, int]]:
     """Start, width and level of what is not the ground."""
     start = 0
     for code, group in groupby(line):
-        width = sum(1 for _ in group)
+        width = sum(1 for _square in group)
         if code != ground:
             yield start, width, code
         start += width

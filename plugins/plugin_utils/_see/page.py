@@ -210,4 +210,5 @@ def render_page(shown: Mapping[str, Any]) -> dict[str, str]:
 
 def _show_planned(value: Any) -> Any:
     """What a template is about to write."""
-    return show_controls(value) if type(value) is str else value
+    # Markup that was made safe is a string too, of a class of its own.
+    return show_controls(value) if value.__class__ is str else value
