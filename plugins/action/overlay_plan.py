@@ -89,9 +89,9 @@ class ActionModule(ActionBase):
         hostvars: Mapping[str, HostValues],
         errors: list[PlanError],
     ) -> None:
-        result["warnings"] += self._check_options(arguments["roles"], hostvars, errors)
         specs = {role: _read_specs(role) for role in _list_roles()}
         asked = arguments["roles"] or list(specs)
+        result["warnings"] += self._check_options(specs, asked, hostvars, errors)
         errors += _play.check_play(specs, asked, variables, hostvars, self._templar.template, _accepts)
         if not arguments["plan"]:
             result["changed"] = False
@@ -185,11 +185,15 @@ class ActionModule(ActionBase):
         _return_plan(result, plan)
 
     @staticmethod
-    def _check_options(roles: list[str] | None, hostvars: Mapping[str, HostValues], errors: list[PlanError]) -> list[str]:
+    def _check_options(
+        specs: Mapping[str, Mapping[str, Any]],
+        roles: list[str],
+        hostvars: Mapping[str, HostValues],
+        errors: list[PlanError],
+    ) -> list[str]:
         """What is wrong with the variables of roles, of all hosts at once, is added to the errors; gives warnings."""
-        specs = {role: _read_specs(role) for role in _list_roles()}
         every = options.list_options(specs)
-        known = options.list_options({role: specs[role] for role in roles or specs})
+        known = options.list_options({role: specs[role] for role in roles})
         found: dict[tuple[str, str], str] = {}
         for name, values in hostvars.items():
             for variable in known.keys() & values.list_names():

@@ -16,10 +16,10 @@ from ansible_collections.agentless.overlay.plugins.plugin_utils._see.survey impo
     VERSIONS,
     Answers,
     Contact,
-    Pair,
     Sights,
     Surveyed,
 )
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import Pair
 
 IP, DEV, MTU, PUBLIC = "overlay_underlay_ip", "overlay_underlay_dev", "overlay_underlay_mtu", "overlay_public_ip"
 

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any
 
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.model import version_of
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import Pair, sort_pair
 
 # By host, what overlay_discover returned.
 Answers = Mapping[str, Mapping[str, Any]]
@@ -162,9 +163,6 @@ def find_sight(ping: Mapping[str, Any], macs: frozenset[str]) -> Sight:
     return Sight.LOST
 
 
-Pair = tuple[str, str]
-
-
 class Sights:
     """Who finds whom, in one family, among those that pinged."""
 
@@ -199,7 +197,7 @@ class Sights:
         """Of some hosts, those between whom nothing answers in one direction at least, by whatever address."""
         return sorted(
             {
-                _sort_pair(here, there)
+                sort_pair(here, there)
                 for (here, there), sight in self.sights.items()
                 if sight in (Sight.MISTAKEN, Sight.LOST)
                 and here in names
@@ -222,7 +220,7 @@ class Sights:
         found: dict[str, set[Pair]] = defaultdict(set)
         for (here, there), sight in self.sights.items():
             if sight is not Sight.DIRECT and here in subnets and subnets[here] == subnets.get(there):
-                found[subnets[here]].add(_sort_pair(here, there))
+                found[subnets[here]].add(sort_pair(here, there))
         return {subnet: sorted(pairs) for subnet, pairs in found.items()}
 
     def list_narrow(self) -> list[tuple[str, str, int]]:
@@ -237,7 +235,3 @@ class Sights:
             if ping.get("answers") and sizes and min(sizes) < room:
                 found.append((here, there, min(sizes)))
         return found
-
-
-def _sort_pair(one: str, other: str) -> Pair:
-    return (one, other) if one < other else (other, one)

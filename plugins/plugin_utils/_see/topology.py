@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.agentless.overlay.plugins.module_utils._resources import ORDER
 from ansible_collections.agentless.overlay.plugins.plugin_utils._plan.network import Network, Plan
 from ansible_collections.agentless.overlay.plugins.plugin_utils._see.preview import find_peer, name_peers
-from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import shorten_text, show_controls
+from ansible_collections.agentless.overlay.plugins.plugin_utils._see.words import Pair, shorten_text, show_controls, sort_pair
 
 # Of a link, worst first; what is drawn over what.
 STATES = ("broken", "drifted", "extra", "unknown", "ok")
@@ -36,7 +36,6 @@ _MOST_LETTERS = 40  # of a name on the circle
 _SIZE, _RADIUS = 1000, 400
 # What all links of a host depend on: its devices and settings.
 _ALL_DEPEND = {"address", "sysctl", *(one.name for one in ORDER if one.shakes)}
-Pair = tuple[str, str]
 
 
 @dataclass
@@ -127,18 +126,14 @@ def find_links(plan: Plan, drift: Mapping[str, Any], matrix: Mapping[str, Any]) 
             peer = find_peer(names, item)
             if peer and peer != name:
                 state = "extra" if item["kind"] == "extra" and not links.has(name, peer) else "drifted"
-                links.pairs.setdefault(_sort_ends(name, peer), Fault()).add(state, why)
+                links.pairs.setdefault(sort_pair(name, peer), Fault()).add(state, why)
             elif item["resource"] in _ALL_DEPEND:
                 links.hosts.setdefault(name, Fault()).add("drifted", why)
     for row in matrix["rows"]:
         if row["network"] and not row["ok"]:
             why = f"{row['from']} to {row['to']} on {row['network']}: {row['said']}"
-            links.pairs.setdefault(_sort_ends(row["from"], row["to"]), Fault()).add("broken", why)
+            links.pairs.setdefault(sort_pair(row["from"], row["to"]), Fault()).add("broken", why)
     return links
-
-
-def _sort_ends(one: str, other: str) -> Pair:
-    return (one, other) if one < other else (other, one)
 
 
 def _list_peers(network: Network) -> Iterator[tuple[str, set[str]]]:

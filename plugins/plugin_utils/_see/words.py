@@ -75,3 +75,12 @@ def take_whole(items: Iterable[_Item], sizes: Iterable[int], room: int) -> list[
             break
         taken.append(one)
     return taken
+
+
+# Two hosts, whichever of them is named first.
+Pair = tuple[str, str]
+
+
+def sort_pair(one: str, other: str) -> Pair:
+    """The same pair, by whichever of the two it was found."""
+    return (one, other) if one < other else (other, one)
